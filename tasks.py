@@ -35,9 +35,10 @@ def deploy_test(
     verbose: bool = False,
     json: bool = False,
 ) -> None:
-    """Deploy a branch to the test environment, to the shared slot or beside it, and print its URL.
+    """Deploy a branch to the shared slot of test, or beside it; print its URL.
 
-    The task waits until that commit is served. A redeploy renews the deployment's end and never shortens it.
+    The task waits until that commit is served. A redeploy renews the expiry
+    and never shortens it.
 
     Example: invoke deploy-test --branch feature/checkout --isolated
     """
@@ -63,9 +64,10 @@ def teardown(
     plan: bool = False,
     json: bool = False,
 ) -> None:
-    """Remove deployments from the test environment; the environment itself stays. It is safe to repeat.
+    """Remove deployments; the environment itself stays. It is safe to repeat.
 
-    Without a flag it removes the shared slot's. It ends with 4 if something could not be removed.
+    Without a flag it removes the shared slot's. It ends with 4 if something
+    could not be removed.
 
     Example: invoke teardown --branch feature/checkout --yes
     """
@@ -102,7 +104,7 @@ def extend(
 def sleep(
     branch: str = "", wait: bool = False, yes: bool = False, plan: bool = False, json: bool = False
 ) -> None:
-    """Stop a deployment's tasks until it is woken, or until its office hours begin. Its data stay.
+    """Stop a deployment's tasks until it is woken; its URL and data stay.
 
     Example: invoke sleep --branch feature/checkout
     """
@@ -115,7 +117,7 @@ def sleep(
 def wake(
     branch: str = "", wait: bool = False, yes: bool = False, plan: bool = False, json: bool = False
 ) -> None:
-    """Start the tasks of a deployment that sleeps, with the data that it has, and wait until it is served.
+    """Start the tasks of a deployment that sleeps; wait until it is served.
 
     Example: invoke wake --branch feature/checkout
     """
@@ -126,7 +128,7 @@ def wake(
 
 @verb(html="Write a page for people without a terminal to this file or s3://… (default: none).")
 def status(html: str = "", json: bool = False) -> None:
-    """Show what is deployed to test: branch, commit, by whom, URL, expiry, age of its data.
+    """Show what is deployed: branch, commit, by whom, URL, expiry, age of data.
 
     Example: invoke status --html status.html
     """
@@ -153,7 +155,7 @@ def logs(
     all_tasks: bool = False,
     health_checks: bool = False,
 ) -> None:
-    """Show the last lines of the deployed containers, with time, container and task.
+    """Show the last lines of deployed containers, with time, container and task.
 
     Example: invoke logs --container startup --limit 50
     """
@@ -163,15 +165,18 @@ def logs(
     workflow.logs(session(), options)
 
 
-@verb(branch="Open this branch's deployment (default: the shared slot, with any branch).")
-def open_(branch: str = "") -> None:
-    """Print the URL of a deployment, and open it in the browser where you have a screen.
+@verb(
+    branch="Open this branch's deployment (default: the shared slot, with any branch).",
+    service="Open another web service of the branch, such as api (default: the web service).",
+)
+def open_(branch: str = "", service: str = "") -> None:
+    """Print the URL of a deployment; open it where you have a screen.
 
     Example: invoke open --branch feature/checkout
     """
     from copilot_testenv.deploys import open_url
 
-    open_url.open_url(session(), branch)
+    open_url.open_url(session(), branch, service)
 
 
 @verb(
@@ -179,32 +184,35 @@ def open_(branch: str = "") -> None:
     manage="Run this command of the project's manage.py, such as 'showmigrations shop' (no default).",
     login="Make a user of this name with all rights, and tell its new password once (no default).",
     branch="Run it in this branch's image, with its database (default: the shared slot, with any branch).",
+    service="Run it as another service of the branch, such as worker (default: the web service).",
 )
 def exec_(
     command: str = "",
     manage: str = "",
     login: str = "",
     branch: str = "",
+    service: str = "",
     wait: bool = False,
     yes: bool = False,
     plan: bool = False,
 ) -> None:
-    """Run a command in a deployed branch's image, by a one-off task beside the service; print its output.
+    """Run a command in a deployed branch's image, with its database.
 
     Example: invoke exec --manage "showmigrations shop"
     """
     from copilot_testenv.deploys import run_command as workflow
 
-    workflow.run(session(), workflow.Options(command, manage, login, branch, wait, plan))
+    workflow.run(session(), workflow.Options(command, manage, login, branch, service, wait, plan))
 
 
 @verb(branch="Copy into this branch's database (default: the shared slot's, with any branch).", yes=YES)
 def copy_db(
     branch: str = "", wait: bool = False, yes: bool = False, plan: bool = False, json: bool = False
 ) -> None:
-    """Copy staging's database again into the deployed branch's, by a one-off task in the environment.
+    """Copy staging's database afresh into a deployed branch's.
 
-    The data are migrated, the service continues to run meanwhile, and the exit code is the copy's.
+    The data are migrated, the service continues to run meanwhile, and the exit
+    code is the copy's.
 
     Example: invoke copy-db --yes
     """
@@ -229,7 +237,7 @@ def check(
     plan: bool = False,
     json: bool = False,
 ) -> None:
-    """Check every service and environment of copilot/ without AWS, with Copilot's own verdict.
+    """Find mistakes in the manifests without AWS, with Copilot's own verdict.
 
     The task ends with 2 if there is an error.
 
@@ -257,7 +265,7 @@ def package(
     yes: bool = False,
     plan: bool = False,
 ) -> None:
-    """Write what Copilot would deploy as plain CloudFormation, for deploys without Copilot.
+    """Write what Copilot would deploy as plain CloudFormation.
 
     Example: invoke package --env production
     """
@@ -271,7 +279,7 @@ def package(
     node="Compare with a copy of stage that has this ElastiCache node (default: cache.t4g.micro).",
 )
 def cost(region: str = "", node: str = "", json: bool = False) -> None:
-    """Show what a deployment costs by AWS's list prices, and what it saves. Does not query AWS.
+    """Show what a deployment costs by AWS's list prices, and what it saves.
 
     Example: invoke cost --region eu-west-1
     """
@@ -295,9 +303,9 @@ def create_env(
     yes: bool = False,
     plan: bool = False,
 ) -> None:
-    """Create the test environment, once, mark it as disposable, and say which of its secrets are missing.
+    """Create the test environment once, mark it, say which secrets are missing.
 
-    Example: DEPLOY_TARGET=aws invoke create-env --profile dev --region eu-west-1
+    Example: DEPLOY_TARGET=aws invoke create-env --profile dev
     """
     from copilot_testenv.deploys import create_env
 
@@ -325,9 +333,10 @@ def sidecar_config(
     yes: bool = False,
     plan: bool = False,
 ) -> None:
-    """Show the containers of each environment as Copilot renders them; add or remove a sidecar.
+    """Show each environment's containers; add or remove a sidecar.
 
-    An edit changes no other byte of the manifest; a name that is not known lists the catalogue.
+    An edit changes no other byte of the manifest; a name that is not known
+    lists the catalogue.
 
     Example: invoke sidecar-config --add mailpit --env test
     """
@@ -358,9 +367,10 @@ def adopt(
     yes: bool = False,
     plan: bool = False,
 ) -> None:
-    """Add these tasks, the sidecars and the settings to your project, or update them there.
+    """Add these tasks to your project, or upgrade them there.
 
-    Nothing that you have written or edited is overwritten. The task shows each change before it asks.
+    Nothing that you have written or edited is overwritten. The task shows each
+    change before it asks.
 
     Example: invoke adopt --into ../shop --plan
     """
@@ -379,7 +389,7 @@ def adopt(
 def sandbox(
     stop: bool = False, reset: bool = False, from_: str = "", yes: bool = False, plan: bool = False
 ) -> None:
-    """Start the embedded AWS in the background, or say that it runs; other tasks start it when needed.
+    """Start the embedded AWS; other tasks start it when they need it.
 
     Example: invoke sandbox --reset --yes
     """

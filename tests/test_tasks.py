@@ -83,6 +83,13 @@ def flags_of(name: str) -> dict[str, Argument]:
     return {argument.names[0]: argument for argument in collection()[name].get_arguments()}
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_help_fits_into_a_terminal_of_80_columns(name: str) -> None:
+    about = Ran(name, "--help").out.partition("Options:")[0].partition("Docstring:")[2]
+    assert about.strip()
+    assert max(map(len, about.splitlines())) <= 80
+
+
 def test_the_menu_is_flat_and_holds_the_verbs() -> None:
     assert sorted(collection().task_names) == sorted(NAMES)
 

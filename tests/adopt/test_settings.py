@@ -51,6 +51,26 @@ def test_a_project_whose_proxy_has_the_static_files_gets_no_whitenoise(three: Pa
     assert "whitenoise" not in (three / "mysite/settings.py").read_text()
 
 
+@pytest.mark.parametrize(
+    ("more", "line", "said"),
+    [
+        ("", "", True),
+        ("", "RUN pip install whitenoise\n", False),
+        ("STATIC_URL = 'https://assets.example.com/'\n", "", False),
+    ],
+)
+def test_an_image_of_ones_own_that_serves_no_static_files_is_named(
+    tmp_path: Path, more: str, line: str, *, said: bool
+) -> None:
+    folder = start_project(tmp_path / "shop", more_settings=more)
+    dockerfile = f"FROM python:3.12\n{line}COPY . .\nCMD gunicorn mysite.wsgi\n"
+    (folder / "Dockerfile").write_text(dockerfile)
+    commit(folder)
+    report = adopt(folder)
+    assert any("would have no styles" in each for each in report.said) is said
+    assert not any("would have no styles" in each for each in adopt(folder).said)  # once is enough
+
+
 def test_settings_that_call_the_package_by_hand_are_left(tmp_path: Path) -> None:
     own = "import os\nif os.environ.get('COPILOT_ENVIRONMENT_NAME') == 'test':\n    import django_testenv\n"
     folder = start_project(tmp_path / "shop", more_settings=own)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from copilot_testenv.copilot.branch_service import Addresses
 from copilot_testenv.core.errors import Refused, SettingsError
 from copilot_testenv.core.git import Branch
 from copilot_testenv.core.process import RealShell
@@ -85,7 +86,7 @@ class Repository:
     def require_harmless(self, branch: str) -> None:
         session = Session(replace(self.settings), RealShell(), FakeReport(), {})
         deployed = Branch(branch, self.git("rev-parse", branch))
-        rendered_guard.require_harmless(session, Packaged(self.settings), deployed, self.root, "")
+        rendered_guard.require_harmless(session, Packaged(self.settings), deployed, self.root, Addresses())
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def test_its_host_is_copilots_own_and_every_other_one_is_refused(renderer: Rende
         folder = tmp_path / str(number)
         shutil.copytree(ROOT / "copilot", folder / "copilot")
         apply(folder)
-        branch_service.generate(folder, here, HOST)
+        branch_service.generate(folder, here, branch_service.Addresses(HOST))
         template = rendered(renderer, folder, here)
         base = base or template
         found[name] = {

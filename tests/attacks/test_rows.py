@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.core.management.base import CommandError
 
-from django_testenv.stage_copy import actions, engine, reasons, rows
+from django_testenv.stage_copy import actions, engine, reasons
 from django_testenv.stage_copy.management.commands import copy_stage_db
 from django_testenv.stage_copy.options import Options
 from django_testenv.stage_copy.problems import CopyError
@@ -112,14 +112,6 @@ def test_a_rule_that_chokes_on_a_row_tells_column_row_and_kind_and_not_the_value
     assert_hidden(everything(error) + str(told))
 
 
-@pytest.fixture(params=["sockets", "libpq"])
-def wire(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "libpq":
-        monkeypatch.setattr(rows, "can_carry", lambda _: False)
-    return str(request.param)
-
-
-@pytest.mark.usefixtures("wire")
 @pytest.mark.parametrize(
     ("setting", "said"),
     [

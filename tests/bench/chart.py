@@ -12,15 +12,13 @@ _STYLE = (
 )
 
 
-def draw(results: Mapping[float, Mapping[str, float]]) -> str:
-    """`results` are seconds, by size in GiB and way; the ratios are to each size's first way."""
+def draw(results: Mapping[str, Mapping[str, float]]) -> str:
+    """`results` are seconds, by size and way; the ratios are to each size's first way."""
     parts: list[str] = []
     y = 0
     for size, ways in results.items():
         longest, first = max(ways.values()), next(iter(ways.values()))
-        parts.append(
-            f'<text class="t" x="8" y="{y + 20}">{size:g} GiB, seconds (ratio to pg_dump | psql)</text>'
-        )
+        parts.append(f'<text class="t" x="8" y="{y + 20}">{size}, seconds (ratio to pg_dump | psql)</text>')
         y += _TOP
         for name, seconds in ways.items():
             length = max(1.0, (_WIDTH - _LEFT - 110) * seconds / longest)

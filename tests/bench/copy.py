@@ -10,20 +10,19 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import psutil
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import chart, source
-from tests.runtime.stage_copy.servers import BIN, SUPERUSER, PostgresServer, postgres_server
+from tests.bench import chart, latency, source
+from tests.bench.usage import Figures, measure
+from tests.runtime.stage_copy.servers import BIN, DEBIAN, SUPERUSER, PostgresServer, postgres_server
 from tests.sources import sources
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -42,21 +41,25 @@ MASKS = {
 }
 
 
+Way = Callable[[], Figures]
+
+
 @dataclass
 class Run:
-    """One way's figures at one size: seconds of each run, and MiB of our processes together."""
+    """One way's figures at one size."""
 
-    seconds: list[float] = field(default_factory=list)
-    serves: list[float] = field(default_factory=list)  # until the target serves, where that is earlier
-    peak: float = 0.0
+    figures: list[Figures] = field(default_factory=list)
 
-    @property
-    def median(self) -> float:
-        return statistics.median(self.seconds)
+    def median(self, name: str) -> float:
+        return statistics.median(float(getattr(one, name)) for one in self.figures)
 
     @property
-    def until_served(self) -> float:
-        return statistics.median(self.serves or self.seconds)
+    def seconds(self) -> float:
+        return self.median("seconds")
+
+    @property
+    def peak(self) -> float:
+        return max(one.peak for one in self.figures)
 
 
 class Bench:
@@ -73,7 +76,7 @@ class Bench:
         (self.project / "manage.py").write_text(_MANAGE)
         self._manage("--mark-disposable", "copy", "--confirm", "copy")
 
-    def ways(self) -> dict[str, Callable[[], tuple[float, float, float]]]:
+    def ways(self) -> dict[str, Way]:
         dump = "pg_dump --no-owner --no-privileges"
         restore = "pg_restore --no-owner --no-privileges -d copy"
         archive = self.folder / "archive"
@@ -93,17 +96,18 @@ class Bench:
             "cp of the data directory": self._cp,
         }
 
-    def prepare(self, gib: float) -> None:
+    def prepare(self, name: str, statements: Iterable[str]) -> None:
+        """Make the source database in the place of the one before."""
         if self.name:
             self.source.run(f"DROP DATABASE {self.name}")
             with self.target.connect() as connection:
                 names = connection.execute(
                     "SELECT datname::text FROM pg_database WHERE datname ~ '^stage_copy_g'"
                 )
-                for (name,) in names.fetchall():
-                    connection.execute(f"DROP DATABASE {name}".encode())
-        self.name = f"s{int(gib * 1000)}"
-        source.make(self.source, self.name, gib, "reader")
+                for (left,) in names.fetchall():
+                    connection.execute(f"DROP DATABASE {left}".encode())
+        self.name = name
+        source.make(self.source, name, statements, "reader")
 
     def clean(self) -> None:
         """Before each run: no target, nothing left to write on either side."""
@@ -122,16 +126,15 @@ class Bench:
 
     def check(self) -> None:
         """The copy has as many rows as the source."""
-        count = "SELECT (SELECT count(*) FROM event) + (SELECT count(*) FROM t37)"
-        with self.source.connect(self.name) as theirs, self.target.connect("copy") as ours:
-            sent, arrived = theirs.execute(count).fetchone(), ours.execute(count).fetchone()
+        sent, arrived = _rows(self.source, self.name), _rows(self.target, "copy")
         if sent != arrived:
             raise RuntimeError(f"the source has {sent} rows, the copy {arrived}")
 
     def _environment(self, server: PostgresServer, role: str, database: str) -> dict[str, str]:
-        return {"PGHOST": str(server.socket), "PGUSER": role, "PGPASSWORD": PASSWORD, "PGDATABASE": database}
+        where = {f"PG{name.upper()}": value for name, value in server.address.items()}
+        return {**where, "PGUSER": role, "PGPASSWORD": PASSWORD, "PGDATABASE": database}
 
-    def _shell(self, command: str) -> tuple[float, float, float]:
+    def _shell(self, command: str) -> Figures:
         """Run a pipe; what follows PIPE talks to the target."""
         there = " ".join(
             f"{key}={value}" for key, value in self._environment(self.target, "tester", "copy").items()
@@ -139,7 +142,7 @@ class Bench:
         words = ["bash", "-c", f"set -eo pipefail; {command.replace('PIPE', f'env {there}')}"]
         return self._timed(words, self._environment(self.source, "reader", self.name))
 
-    def _pgcopydb(self) -> tuple[float, float, float]:
+    def _pgcopydb(self) -> Figures:
         words = ["pgcopydb", "clone", "--table-jobs", "4", "--index-jobs", "2", "--no-owner", "--no-acl"]
         words += ["--split-tables-larger-than", "96MB", "--skip-extensions", "--no-comments", "--restart"]
         words += ["--not-consistent", "--dir", str(self.folder / "pgcopydb")]
@@ -156,7 +159,7 @@ class Bench:
         }
         return self._timed(words, variables)
 
-    def _ours(self, *flags: str, setting: dict[str, Any] | None = None) -> tuple[float, float, float]:
+    def _ours(self, *flags: str, setting: dict[str, Any] | None = None) -> Figures:
         before = json.dumps(setting or {})
         return self._timed(
             [sys.executable, "manage.py", "copy_stage_db", "--json", *flags],
@@ -164,7 +167,7 @@ class Bench:
             ours=True,
         )
 
-    def _further(self, *, spare: bool) -> tuple[float, float, float]:
+    def _further(self, *, spare: bool) -> Figures:
         """A second branch, when the first has made the golden copy."""
         setting = {"golden": {"max_age": "7d", "spare": spare}}
         self._ours(setting=setting)  # makes what is missing of golden copy and spare
@@ -192,17 +195,19 @@ class Bench:
         with self.source.connect(self.name) as connection:
             return connection.execute(STAGING_READ).fetchone()
 
-    def _cp(self) -> tuple[float, float, float]:
+    def _cp(self) -> Figures:
         """What no way can be faster than: the files, of a server at rest, and of use to nobody here."""
         return self._timed(["cp", "-a", str(self.source.data), str(self.folder / "cp")], {})
 
     def _variables(self, setting: str) -> dict[str, str]:
         return {
-            "SOURCE_HOST": str(self.source.socket),
-            "SOURCE": self.name,
-            "TARGET_HOST": str(self.target.socket),
+            "SOURCE": json.dumps({"NAME": self.name, **self.source.entry}),
+            "TARGET": json.dumps({"NAME": "copy", **self.target.entry}),
             "STAGE_COPY": setting,
             "PYTHONPATH": sources(),
+            # pip compiles what it installs into an image.
+            "PYTHONDONTWRITEBYTECODE": "",
+            "PYTHONPYCACHEPREFIX": str(self.folder / "compiled"),
         }
 
     def _manage(self, *arguments: str) -> None:
@@ -211,52 +216,24 @@ class Bench:
             cwd=self.project, env={**os.environ, **self._variables("{}")}, check=True, capture_output=True,
         )  # fmt: skip
 
-    def _timed(
-        self, words: list[str], variables: dict[str, str], *, ours: bool = False
-    ) -> tuple[float, float, float]:
-        """Seconds, seconds until the target served, MiB at the peak."""
-        environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **variables}
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            began = time.monotonic()
-            process = subprocess.Popen(words, cwd=self.project, env=environment, stdout=out, stderr=err)
-            with _Memory(process.pid) as memory:
-                process.wait()
-            seconds = time.monotonic() - began
-            err.seek(0)
-            if process.returncode:
-                raise RuntimeError(f"{words[:3]}: {err.read().decode()[-2000:]}")
-            out.seek(0)
-            document = json.loads(out.read()) if ours else {}
-        served = document["phases"]["until the target serves"] if ours else seconds
-        return seconds, served, memory.peak
+    def _timed(self, words: list[str], variables: dict[str, str], *, ours: bool = False) -> Figures:
+        path = f"{self.source.bin}:{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, **variables}
+        figures, out = measure(words, self.project, environment, (self.source, self.target))
+        if ours:
+            return replace(figures, served=json.loads(out)["phases"]["until the target serves"])
+        return figures
 
 
-class _Memory:
-    """The largest sum of what a process and its children hold, in MiB, looked at every 20 ms."""
-
-    def __init__(self, pid: int) -> None:
-        self.peak = 0.0
-        self._process = psutil.Process(pid)
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._over.wait(0.02):
-            held = 0
-            try:
-                for one in (self._process, *self._process.children(recursive=True)):
-                    held += one.memory_info().rss
-            except psutil.Error:
-                continue
-            self.peak = max(self.peak, held / 2**20)
+def _rows(server: PostgresServer, database: str) -> int:
+    of_tables = "relkind = 'r' AND relnamespace = 'public'::regnamespace"
+    rows = 0
+    with server.connect(database) as connection:
+        names = connection.execute(f"SELECT oid::regclass::text FROM pg_class WHERE {of_tables}".encode())
+        for (name,) in names.fetchall():
+            count = connection.execute(f"SELECT count(*) FROM {name}".encode()).fetchone()
+            rows += int(str(count[0])) if count else 0
+    return rows
 
 
 _MANAGE = """
@@ -264,15 +241,14 @@ import json, os, sys
 from django.conf import settings
 from django.core.management import execute_from_command_line
 
-def database(name, user, host):
-    facts = {"NAME": name, "USER": user, "PASSWORD": "made-up", "HOST": host}
+def database(entry, user):
+    facts = {**json.loads(os.environ[entry]), "USER": user, "PASSWORD": "made-up"}
     return {"ENGINE": "django.db.backends.postgresql", **facts}
 
 settings.configure(
     SECRET_KEY="made-up", INSTALLED_APPS=["django_testenv.stage_copy"],
     STAGE_COPY=json.loads(os.environ["STAGE_COPY"]),
-    DATABASES={"default": database("copy", "tester", os.environ["TARGET_HOST"]),
-               "stage": database(os.environ["SOURCE"], "reader", os.environ["SOURCE_HOST"])},
+    DATABASES={"default": database("TARGET", "tester"), "stage": database("SOURCE", "reader")},
 )
 execute_from_command_line(sys.argv)
 """
@@ -282,83 +258,104 @@ def add_to(parsers: Any) -> None:
     """Add this benchmark to the command line."""
     parser = parsers.add_parser("copy", help="copy_stage_db beside pg_dump, pgcopydb and cp")
     parser.add_argument("--sizes", default=SIZES, help="GiB, with commas (default: %(default)s)")
+    parser.add_argument("--shapes", default="", help=f"of {', '.join(source.SHAPES)}: instead of sizes")
     parser.add_argument("--runs", type=int, default=3, help="of each way (default: %(default)s)")
-    parser.add_argument("--ways", default="", help="parts of their names, with commas (default: all)")
+    parser.add_argument("--ways", default="", help="names or parts of names, with commas (default: all)")
+    parser.add_argument("--tls", action="store_true", help="over TCP on loopback, with TLS")
+    parser.add_argument(
+        "--latency", type=float, default=0, metavar="MS", help="of each round trip, with TLS (default: none)"
+    )
+    parser.add_argument(
+        "--server", default="18", metavar="VERSION",
+        help="15 (Debian's), 18 (PyPI's, without TLS) or a folder with programs (default: %(default)s)",
+    )  # fmt: skip
     parser.set_defaults(run=run)
 
 
 def run(asked: argparse.Namespace) -> None:
     """Every way at every size, interleaved; prints a table and JSON, writes the chart."""
     console = Console(stderr=True)
-    sizes = [float(size) for size in asked.sizes.split(",")]
-    results: dict[float, dict[str, Run]] = {}
+    if asked.shapes:
+        made = {name: source.SHAPES[name] for name in asked.shapes.split(",")}
+    else:
+        made = {f"{size} GiB": source.statements(float(size)) for size in asked.sizes.split(",")}
+    results: dict[str, dict[str, Run]] = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        servers = [stack.enter_context(postgres_server(durable=True)) for _ in range(2)]
+        tls = asked.tls or bool(asked.latency)
+        programs = {"15": DEBIAN, "18": BIN}.get(asked.server, Path(asked.server))
+        if tls and programs == BIN:
+            sys.exit("PyPI's server 18 has no TLS: take --server 15, or a folder with other programs")
+        servers = [
+            stack.enter_context(postgres_server(durable=True, folder=programs, tls=tls)) for _ in range(2)
+        ]
+        for server in servers if asked.latency else ():
+            server.front = stack.enter_context(latency.in_front_of(server.port, asked.latency / 1000))
         bench = Bench(servers[0], servers[1], folder)
         ways = _chosen(bench, asked.ways.split(","), console)
-        facts = _facts(servers[1])
-        for size in sizes:
-            bench.prepare(size)
-            results[size] = {name: Run() for name in ways}
-            for number in range(asked.runs):
+        facts = _facts(servers[1], asked.latency)
+        for number, (which, statements) in enumerate(made.items()):
+            bench.prepare(f"s{number}", statements)
+            results[which] = {name: Run() for name in ways}
+            for _ in range(asked.runs):
                 for name, way in ways.items():
                     bench.clean()
-                    seconds, served, peak = way()
+                    figures = way()
                     if name != SAMPLE and not name.startswith("cp "):
                         bench.check()
-                    one = results[size][name]
-                    one.seconds.append(seconds)
-                    one.serves.append(served)
-                    one.peak = max(one.peak, peak)
+                    results[which][name].figures.append(figures)
                     console.print(
-                        f"{size} GiB, run {number + 1}: {name}: {seconds:.2f} s, serves after {served:.2f} s"
+                        f"{which}: {name}: {figures.seconds:.2f} s, serves after "
+                        f"{figures.served:.2f} s, CPU {figures.client:.2f} + {figures.servers:.2f} s"
                     )
-    _show(results, facts, complete=not asked.ways and asked.sizes == SIZES)
+    ordinary = not (asked.ways or tls or asked.shapes) and asked.server == "18"
+    _show(results, facts, complete=ordinary and asked.sizes == SIZES)
 
 
-def _chosen(
-    bench: Bench, parts: list[str], console: Console
-) -> dict[str, Callable[[], tuple[float, float, float]]]:
-    ways = {name: way for name, way in bench.ways().items() if any(part in name for part in parts)}
+def _chosen(bench: Bench, parts: list[str], console: Console) -> dict[str, Way]:
+    every = bench.ways()
+    ways = {
+        name: way
+        for name, way in every.items()
+        if any(part == name if part in every else part in name for part in parts)
+    }
     if "pgcopydb" in ways and not shutil.which("pgcopydb"):
         console.print("pgcopydb is not installed (apt install pgcopydb): left out")
         del ways["pgcopydb"]
     return ways
 
 
-def _facts(server: PostgresServer) -> dict[str, str]:
+def _facts(server: PostgresServer, latency_ms: float) -> dict[str, str]:
     names = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "data_checksums",
              "shared_buffers", "max_wal_size", "maintenance_work_mem")  # fmt: skip
     with server.connect(role=SUPERUSER) as connection:
         found = {name: str(connection.execute(f"SHOW {name}".encode()).fetchone()[0]) for name in names}  # type: ignore[index]  # SHOW has one row
-    return {**found, "cores": str(os.cpu_count()), "connection": "Unix sockets, two servers on one machine"}
+    way = "TLS on loopback" if server.port else "Unix sockets"
+    way += f", {latency_ms:g} ms" if latency_ms else ""
+    return {**found, "cores": str(os.cpu_count()), "connection": f"{way}, two servers on one machine"}
 
 
-def _show(results: dict[float, dict[str, Run]], facts: dict[str, str], *, complete: bool) -> None:
-    document: dict[str, Any] = {"facts": facts, "sizes": {}}
-    for size, runs in results.items():
-        table = Table("way", "s", "serves after", "of pg_dump | psql", "of ours", "MiB", title=f"{size} GiB")
+def _show(results: dict[str, dict[str, Run]], facts: dict[str, str], *, complete: bool) -> None:
+    document: dict[str, Any] = {"facts": facts, "sources": {}}
+    for which, runs in results.items():
+        ratios = ("of pg_dump | psql", "of ours")
+        table = Table("way", "s", "serves after", *ratios, "MiB", "client CPU", "servers' CPU", title=which)
         first, ours = runs.get(FIRST), runs.get("ours")
         for name, one in runs.items():
             table.add_row(
-                name, f"{one.median:.2f}", f"{one.until_served:.2f}",
-                f"{one.median / first.median:.2f}" if first else "",
-                f"{one.median / ours.median:.2f}" if ours else "", f"{one.peak:.0f}",
+                name, f"{one.seconds:.2f}", f"{one.median('served'):.2f}",
+                f"{one.seconds / first.seconds:.2f}" if first else "",
+                f"{one.seconds / ours.seconds:.2f}" if ours else "", f"{one.peak:.0f}",
+                f"{one.median('client'):.2f}", f"{one.median('servers'):.2f}",
             )  # fmt: skip
         Console().print(table)
-        document["sizes"][str(size)] = {
-            name: {
-                "median_s": one.median,
-                "serves_s": one.until_served,
-                "peak_mib": one.peak,
-                "runs": one.seconds,
-            }
+        document["sources"][which] = {
+            name: {"median_s": one.seconds, "runs": [asdict(figures) for figures in one.figures]}
             for name, one in runs.items()
         }
     if complete:
         CHART.write_text(
-            chart.draw({size: {n: r.median for n, r in runs.items()} for size, runs in results.items()})
+            chart.draw({which: {n: r.seconds for n, r in runs.items()} for which, runs in results.items()})
         )
     FILE.write_text(json.dumps(document, indent=2) + "\n")
     print(json.dumps(document))  # noqa: T201 - the benchmark's result

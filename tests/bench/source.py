@@ -1,10 +1,15 @@
-"""A staging database as a Django project leaves it, of a given size, made by the server itself."""
+"""A staging database as a Django project leaves it, of a given size; and databases of unusual shapes.
+
+The server itself makes their rows.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tests.runtime.stage_copy.servers import PostgresServer
 
 TABLES = 40  # a large one with half of all bytes, the customers, and 38 of equal size
@@ -35,6 +40,31 @@ _FILL_OTHER = """INSERT INTO t{k} SELECT i, 1 + abs(hashint8(i + {k})) % {custom
     (i % 99999) / 100.0, 'p' || i || '@example.com', timestamptz '2024-01-01Z' + i * interval '1 minute'
     FROM generate_series(1, {others}) i"""
 
+# Databases of which not the rows take the time, but what there is of tables, partitions and columns.
+SHAPES = {
+    "partitions": [
+        "CREATE TABLE p (id int PRIMARY KEY, title text) PARTITION BY RANGE (id)",
+        "CREATE INDEX ON p (title)",
+        """DO $$ BEGIN FOR i IN 0..2999 LOOP
+            EXECUTE format('CREATE TABLE p%s PARTITION OF p FOR VALUES FROM (%s) TO (%s)',
+                i, i * 10, i * 10 + 10);
+            IF i % 200 = 0 THEN COMMIT; END IF; END LOOP; END $$""",
+        "INSERT INTO p SELECT i, md5(i::text) FROM generate_series(0, 29999) i",
+    ],
+    "tables": [
+        """DO $$ BEGIN FOR i IN 1..5000 LOOP
+            EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY, title text)', i);
+            EXECUTE format('INSERT INTO t%s SELECT n, md5(n::text) FROM generate_series(1, 5) n', i);
+            IF i % 200 = 0 THEN COMMIT; END IF; END LOOP; END $$""",
+    ],
+    "columns": [
+        """DO $$ BEGIN EXECUTE (SELECT format('CREATE TABLE wide (%s)', string_agg(format('c%s int', i), ','))
+            FROM generate_series(1, 1600) i); END $$""",
+        """DO $$ BEGIN EXECUTE 'INSERT INTO wide SELECT ' || (SELECT string_agg('n', ', ')
+            FROM generate_series(1, 1600)) || ' FROM generate_series(1, 25000) n'; END $$""",
+    ],
+}  # fmt: skip
+
 
 def statements(gib: float) -> list[str]:
     """The SQL of a database of about `gib` GiB: 40 tables, 101 indexes, 37 foreign keys."""
@@ -58,11 +88,11 @@ def statements(gib: float) -> list[str]:
     return made
 
 
-def make(server: PostgresServer, name: str, gib: float, reader: str) -> None:
-    """Make database `name`, which `reader` may read."""
+def make(server: PostgresServer, name: str, made: Iterable[str], reader: str) -> None:
+    """Make database `name` by these statements; `reader` may read it."""
     server.run(f"CREATE DATABASE {name}")
     with server.connect(name) as connection:
-        for statement in statements(gib):
+        for statement in made:
             connection.execute(statement.encode())
         connection.execute("VACUUM ANALYZE")
         for right in ("USAGE ON SCHEMA public", "SELECT ON ALL TABLES IN SCHEMA public",

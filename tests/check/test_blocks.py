@@ -51,6 +51,7 @@ def test_a_block_that_no_environment_reads_is_an_error_where_it_is_a_slip(worksp
     project = with_manifest(workspace, f"name: web\n{ALL}  tset: {{}}\n")
     (one,) = stray(project)
     assert (one.line, one.severity, one.instead) == (5, "error", "write `test`")
+    assert not list(missing(project))  # one fault is told once
 
 
 def test_a_block_of_an_environment_that_went_is_a_warning(workspace: Path) -> None:

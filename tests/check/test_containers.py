@@ -242,6 +242,19 @@ sidecars:
         "has no pinned tag",
         "warning",
     ),
+    "a sidecar that is named as a host": Case(
+        containers.hosts,
+        """
+image: {build: Dockerfile, port: 8000}
+variables:
+  REDIS_HOST: redis  # HERE
+  BROKER_URL: redis://:made-up@redis:6379/0  # HERE
+  CACHE: redis
+sidecars:
+  redis: {image: 'redis:7.4.1'}
+""",
+        "write `localhost`",
+    ),
 }
 SILENT = {
     "a sidecar that migrates first and then serves": Case(
@@ -292,6 +305,15 @@ sidecars:
   b: {{image: 'example.org:5000/redis:7.4.1-alpine'}}
   c: {{image: 'app:1-maintained'}}
 logging: {{destination: {{Name: cloudwatch}}}}
+""",
+    ),
+    "a host that is no sidecar": Case(
+        containers.hosts,
+        """
+image: {build: Dockerfile, port: 8000}
+variables: {REDIS_HOST: localhost, CACHE_BACKEND: redis, BROKER_URL: 'redis://localhost:6379/0'}
+sidecars:
+  redis: {image: 'redis:7.4.1'}
 """,
     ),
 }

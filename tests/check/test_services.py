@@ -110,8 +110,8 @@ def test_a_service_of_its_own_needs_no_sidecar(shipped: Path) -> None:
 def test_a_service_of_its_own_that_cannot_be_deployed_is_a_finding(shipped: Path) -> None:
     (unknown,) = own(shipped, BESIDE, "wroker")
     assert "names wroker, and the workspace has no such service: write some of worker" in unknown
-    (kind,) = own(shipped, BESIDE.replace("Worker Service", "Load Balanced Web Service"))
-    assert "which is a Load Balanced Web Service: name a Worker Service or a Backend Service there" in kind
+    (kind,) = own(shipped, BESIDE.replace("Worker Service", "Scheduled Job"))
+    assert "which is a Scheduled Job: name a Worker Service or a Backend Service or a Load Balanced" in kind
     (block,) = own(shipped, WORKER)
     assert "has no block for it: write `environments.test`" in block
 

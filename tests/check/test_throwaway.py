@@ -330,3 +330,15 @@ def test_a_copy_that_is_not_told_where_staging_is_is_warned_of(
     assert (told.rule, told.severity) == ("copy-source", "warning")
     given = COPY + "        secrets: {STAGE_DATABASE_URL: /copilot/demo/test/secrets/STAGE_DATABASE_URL}\n"
     assert list(throwaway.source(accepted(rendered(renderer, settings, given)))) == []
+
+
+def test_a_copy_whose_source_is_its_target_is_an_error(renderer: Renderer, settings: Settings) -> None:
+    same = (
+        COPY
+        + "        secrets: {STAGE_DATABASE_URL: /copilot/demo/test/a, DATABASE_URL: /copilot/demo/test/a}\n"
+    )
+    (told,) = throwaway.source(accepted(rendered(renderer, settings, same)))
+    assert (told.rule, told.severity) == ("copy-source", "error")
+    assert "one address as STAGE_DATABASE_URL and as DATABASE_URL" in told.what
+    other = same.replace("DATABASE_URL: /copilot/demo/test/a}", "DATABASE_URL: /copilot/demo/test/b}")
+    assert list(throwaway.source(accepted(rendered(renderer, settings, other)))) == []

@@ -69,8 +69,8 @@ def test_fix_with_plan_shows_the_difference_and_changes_nothing(shipped: Path) -
     before = patches.read_text()
     here, report = session(shipped)
     workflow.check(here, json=False, style="text", fix=True, plan=True)
-    assert "-  value: nodejs20.x" in report.said
-    assert "+  value: nodejs24.x" in report.said
+    assert "-  value: nodejs20.x" in report.printed
+    assert "+  value: nodejs24.x" in report.printed
     assert report.said[-1].startswith("1 file would change; nothing was changed. What has several")
     assert patches.read_text() == before
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -113,7 +114,8 @@ def test_cost_shows_a_database_of_tests_own(
     assert all(line in table for line in shown)
     assert ("database" in table) is bool(shown)
     assert any("no list price for database" in line.lower() for line in report.said) is left_out
-    said = " ".join(report.said)
+    cost(Session(settings, FakeShell(), report, {}), json=True, region="eu-west-1", node="")
+    said = " ".join(json.loads(report.printed[-1])["assumptions"])
     assert ("The database of test stays" in said) is bool(shown)
     assert ("one of its own, a db.t4g.micro, is 0.017 USD per hour" in said) is not bool(shown)
 

@@ -13,11 +13,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from copilot_testenv.copilot import branch_service
+from copilot_testenv.copilot.branch_service import Addresses
 from copilot_testenv.core.errors import Refused, SettingsError
 from copilot_testenv.core.settings import Settings
 from tests.clone import ROOT
 
 SLUG = "feature-x-217d2bf"
+X = Addresses("x.localhost")
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def written(worktree: Path, manifest: str) -> Path:
 
 
 def made(worktree: Path, own: Settings, host: str = "feature-x-217d2bf.localhost") -> Any:
-    return yaml.safe_load(branch_service.generate(worktree, own, host).read_text())
+    return yaml.safe_load(branch_service.generate(worktree, own, Addresses(host)).read_text())
 
 
 def test_an_isolated_service_is_named_after_the_shared_one(own: Settings) -> None:
@@ -64,7 +66,7 @@ def test_the_manifest_differs_from_the_branchs_own_only_where_it_must(worktree: 
 
 def test_comments_and_scalars_stay_as_they_are_written(worktree: Path, own: Settings) -> None:
     before = (worktree / "copilot/web/manifest.yml").read_text().splitlines()
-    branch_service.generate(worktree, own, "x.localhost")
+    branch_service.generate(worktree, own, X)
     after = (worktree / f"copilot/{own.service}/manifest.yml").read_text()
     assert "# it ends when it is done, and the task goes on" in after
     assert "success_codes: '200'" in after
@@ -74,7 +76,7 @@ def test_comments_and_scalars_stay_as_they_are_written(worktree: Path, own: Sett
 def test_what_else_belongs_to_the_service_comes_along(worktree: Path, own: Settings) -> None:
     (worktree / "copilot/web/addons").mkdir()
     (worktree / "copilot/web/addons/bucket.yml").write_text("Resources: {}\n")
-    branch_service.generate(worktree, own, "x.localhost")
+    branch_service.generate(worktree, own, X)
     assert (worktree / f"copilot/{own.service}/addons/bucket.yml").is_file()
     patches = (worktree / f"copilot/{own.service}/overrides/cfn.patches.yml").read_text()
     assert "RulePriorityFunction" in patches
@@ -151,7 +153,7 @@ def test_a_service_of_the_projects_own_is_never_taken_for_a_branchs(
     taken = worktree if place == "worktree" else own.root
     (taken / "copilot" / own.service).mkdir(parents=True)
     with pytest.raises(Refused, match="a service of the project's own"):
-        branch_service.generate(worktree, own, "x.localhost")
+        branch_service.generate(worktree, own, X)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +171,7 @@ def test_a_manifest_that_cannot_be_a_model_is_a_settings_error(
     worktree: Path, own: Settings, manifest: str, said: str
 ) -> None:
     with pytest.raises(SettingsError, match=said):
-        branch_service.generate(written(worktree, manifest), own, "x.localhost")
+        branch_service.generate(written(worktree, manifest), own, X)
 
 
 @pytest.mark.parametrize("name", ["manifest.yml", "overrides"])
@@ -184,7 +186,7 @@ def test_no_link_leads_the_writing_out_of_the_worktree(
     place.symlink_to(outside)
     before = {path: path.read_bytes() for path in [outside, *outside.rglob("*")] if path.is_file()}
     with pytest.raises(SettingsError, match="leads out of the repository"):
-        branch_service.generate(worktree, own, "x.localhost")
+        branch_service.generate(worktree, own, X)
     assert {path: path.read_bytes() for path in before} == before
 
 

@@ -60,6 +60,7 @@ def test_it_is_a_table_where_there_is_room_and_in_a_pipe(
         ("a sentence of more words than fit", ["a sentence of more", "words than fit"]),
         ("  a note of more words than fit", ["  a note of more", "    words than fit"]),
         ("run `invoke open -b x` to open it", ["run", "`invoke open -b x`", "to open it"]),
+        ("  `invoke open -b feature/x`", ["  `invoke open -b feature/x`"]),
         ("at http://localhost:36517/a/b/c now", ["at", "http://localhost:36517/a/b/c", "now"]),
         ("a\n  b  c", ["a", "  b  c"]),
         ("", [""]),

@@ -20,7 +20,7 @@ from copilot_testenv.core.settings import Settings, load
 from copilot_testenv.costs import prices
 from copilot_testenv.costs.estimate import Estimate, compare, estimate, short
 from copilot_testenv.costs.prices import Price, Prices, Typical
-from copilot_testenv.costs.report import assumptions, cost
+from copilot_testenv.costs.report import conditions, cost, of_every_estimate
 from copilot_testenv.session import Session
 from tests.fakes import FakeReport, FakeShell
 
@@ -88,7 +88,7 @@ def test_a_scaled_service_is_counted_at_its_least_part_of_it_on_spot() -> None:
         "public IPv4 address of each task": pytest.approx(0.015),
     }
     assert found.until_end is None
-    assert "test scales: it is counted with its smallest number of tasks, 3 of up to 9." in assumptions(
+    assert "test scales: it is counted with its smallest number of tasks, 3 of up to 9." in conditions(
         SERVICE, compare(SERVICE, found)
     )
 
@@ -182,7 +182,7 @@ def test_a_manifest_without_a_block_for_stage_says_that_its_base_is_reckoned() -
     deployed = estimate(SERVICE, "test", listed(), hours=None)
     with_block = {**SERVICE, "environments": {"stage": {}}}
     said = [
-        any("no block `stage`" in line for line in assumptions(found, compare(found, deployed)))
+        any("no block `stage`" in line for line in conditions(found, compare(found, deployed)))
         for found in (SERVICE, with_block)
     ]
     assert said == [True, False]
@@ -193,11 +193,11 @@ def test_short_is_one_line_with_all_that_matters() -> None:
     until = "2026-11-27T18:00:00Z"
     assert short(estimate(found, "test", listed(), hours=100, until=until)) == (
         "Costs some 0.008 USD an hour (Fargate Spot, 0.25 vCPU, 0.5 GB, a public IPv4 address), "
-        "0.80 USD until 2026-11-27T18:00:00Z; list prices of eu-west-1, 2026-09."
+        "0.80 USD until 2026-11-27T18:00:00Z; list prices of eu-west-1, the oldest of 2026-09-11."
     )
     assert short(estimate(found, "stage", listed(), hours=30)) == (
         "Cost some 0.058 USD an hour (2 tasks on Fargate, each 0.5 vCPU, 1 GB, a public IPv4 address), "
-        "1.74 USD in 30 h; list prices of eu-west-1, 2026-09."
+        "1.74 USD in 30 h; list prices of eu-west-1, the oldest of 2026-09-11."
     )
     assert "42.34 USD a month" in short(estimate(found, "stage", listed(), hours=None))
 
@@ -205,8 +205,8 @@ def test_short_is_one_line_with_all_that_matters() -> None:
 def test_the_date_is_that_of_the_oldest_price_in_the_sum() -> None:
     old = {**listed().items, "public-ipv4": Price(0.005, "hour", "https://aws.amazon.com", date(2024, 2, 1))}
     found = estimate(SERVICE, "test", replace(listed(), items=old), hours=None)
-    assert short(found).endswith("list prices of eu-west-1, 2024-02.")
-    assert any("the oldest of 2024-02-01" in line for line in assumptions(SERVICE, compare(SERVICE, found)))
+    assert short(found).endswith("list prices of eu-west-1, the oldest of 2024-02-01.")
+    assert any("the oldest of 2024-02-01" in line for line in conditions(SERVICE, compare(SERVICE, found)))
 
 
 def test_short_names_what_it_leaves_out() -> None:
@@ -243,7 +243,9 @@ def test_no_manifest_is_a_traceback_and_every_sum_is_a_finite_one(
             assert sum_of is None or (math.isfinite(sum_of) and sum_of >= 0)
         assert short(each).isprintable()
     assert (comparison.saving is None) is bool(comparison.deployed.left_out or comparison.always_on.left_out)
-    assert all(line.isprintable() for line in assumptions(found, comparison))
+    assert all(
+        line.isprintable() for line in (*conditions(found, comparison), *of_every_estimate(comparison))
+    )
 
 
 def test_office_hours_are_counted_by_the_month_and_until_the_end(settings: Settings) -> None:
@@ -277,7 +279,7 @@ def test_the_workflow_shows_two_tables_and_starts_no_process(settings: Settings)
     assert "shared load balancer" in report.printed[0]
     assert "saved in test" in report.printed[1]
     assert not any("Spot" in line for line in report.said)  # the workspace's manifest has none
-    assert any(line.startswith("Not counted: data transfer") for line in report.said)
+    assert "in no sum: docs/costs.md#what-every-estimate-assumes" in report.said[-1]
     assert shell.ran == []
 
 

@@ -65,7 +65,8 @@ def test_a_branchs_own_service_has_its_own_names_and_host(settings: Settings) ->
     manifest = settings.root / "copilot/web-my-branch/manifest.yml"
     manifest.parent.mkdir()
     manifest.write_text(
-        "name: web-my-branch\nenvironments: {test: {variables: {DEPLOYMENT_HOST: mine.localhost}}}\n"
+        "name: web-my-branch\nenvironments: {test: {variables: "
+        "{DEPLOYMENT_HOST: mine.localhost, WEB_URL: 'https://test.example.com'}}}\n"
     )
     rule = made(own).resources["HTTPListenerRule"]["Properties"]
     assert rule["Names"] == ["web-my-branch", "_my_branch", "mine.localhost"]

@@ -100,8 +100,14 @@ CAUSES: dict[str, tuple[Failing, str, str]] = {
         "http.healthcheck.path",
     ),
     "the wrong port": (
-        runs("Request timed out", "[INFO] Listening at: http://0.0.0.0:9000 (7)"),
-        "The container `web` was not healthy: Request timed out", "listens on port 9000",
+        runs("Health checks failed", "[INFO] Listening at: http://0.0.0.0:9000 (7)"),
+        "The container `web` was not healthy: Health checks failed", "listens on port 9000",
+    ),
+    "ALLOWED_HOSTS, told by ECS's event alone": (
+        Failing(OLD, [stopped(LATE, end("startup", 0), end("web", 143))], ecs=[
+            ("(service web) (task b) (port 8000) is unhealthy in (target-group arn:x) due to (reason Health "
+             "checks failed with these codes: [400]).")]),
+        "The container `web` ran and was not healthy", "Healthz",
     ),
     "loopback only": (
         ended(stopped(LATE, end("startup", 0), end("web", 143)), "[INFO] Listening at: http://127.0.0.1:8000"),

@@ -34,7 +34,7 @@ def served(
     wait, _ = waiting(own, monkeypatch, "sandbox", page(None, 200), *CRASH)
     left = list(looks)
     monkeypatch.setattr(live, "running", lambda *_: [left.pop(0) if len(left) > 1 else left[0]])
-    monkeypatch.setattr(companions, "last_lines", lambda *_: list(CRASH))
+    monkeypatch.setattr(companions, "lines_of_ended", lambda *_: list(CRASH))
     monkeypatch.setattr(companions, "STEADY_SECONDS", 0.5)
     return wait(Stop(10))
 

@@ -94,11 +94,16 @@ def test_lines_without_a_traceback_stay() -> None:
     assert without_libraries(lines) == lines
 
 
+def test_the_lines_that_underline_others_are_left_out() -> None:
+    lines = ['  File "a.py", line 1, in f', "    g(x)", "    ~^^^", "           ^^^^^^^^", "ValueError: ^"]
+    assert quoted(lines, "") == [lines[0], lines[1], lines[4]]
+
+
 def test_equal_lines_one_after_the_other_are_quoted_once_with_their_number() -> None:
     assert quoted(["ready", "no Redis", "no Redis", "ready"], "  ") == [
         *("  ready", "  no Redis (2 times)", "  ready"),
     ]
-    assert quoted([]) == ["  (it wrote none)"]
+    assert quoted([]) == ["  (none has arrived in CloudWatch Logs)"]
 
 
 def test_an_error_that_each_request_repeats_is_shown_once_with_its_last_numbers() -> None:

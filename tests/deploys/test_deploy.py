@@ -107,6 +107,11 @@ def test_a_healthy_deployment_that_lets_this_machine_not_in_is_said_to_be_so(
             "ZeroDivisionError: division by zero",
             "on this page: ZeroDivisionError: division by zero",
         ),
+        (
+            page("server_error", 500),
+            "ValueError: Missing staticfiles manifest entry for 'site.css'",
+            "entry for 'site.css'. The page names a static file that was not collected or not built.",
+        ),
         (page("gateway", 502), "Worker timeout", "gets no answer"),
     ],
 )

@@ -43,7 +43,7 @@ def test_the_url_is_printed_and_opened_only_for_a_person(
     monkeypatch.setattr(sys, "platform", "linux")
     here = replace(on(settings, Played(), monkeypatch), environ=environ)
     browsed: list[str] = []
-    open_url(here, "", browsed.append)
+    open_url(here, "", browse=browsed.append)
     assert isinstance(here.report, FakeReport)
     assert here.report.printed == [url]
     assert browsed == opened

@@ -28,7 +28,7 @@ def test_a_branch_of_ones_own_is_replaced_and_that_is_said(settings: Settings) -
     report = FakeReport()
     assert judged(settings, report) is None
     (said,) = report.said
-    assert said.startswith("feature/b replaces feature/a, ")
+    assert said.startswith("feature/b will replace feature/a, ")
     assert report.asked == []
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from copilot_testenv.aws.stack import ContainerDefinition
+from copilot_testenv.aws.stack import ContainerDefinition, Stack, TaskDefinition
 from copilot_testenv.core import display
 from copilot_testenv.core.errors import Failed, Held, Refused, UsageError
 from copilot_testenv.core.process import Result
@@ -18,8 +18,8 @@ from copilot_testenv.deploys.run_command import Options
 from copilot_testenv.session import Session
 from copilot_testenv.state import bucket
 from copilot_testenv.state.lease import Lease
-from tests.deploys.test_copy_db import CHAIN, GROUP, Played, defined, on, ran, said
-from tests.fakes import FakeReport, FakeShell, Memory
+from tests.deploys.test_copy_db import CHAIN, GROUP, STACK, Played, defined, on, ran, said
+from tests.fakes import FakeReport, FakeShell, Memory, made
 
 
 def printed(session: Session) -> list[str]:
@@ -65,7 +65,7 @@ def test_a_command_that_prints_nothing_is_not_silent(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = on(settings, Played(lines=[]), monkeypatch, task_run=Result(0, "✔ Task has stopped.\n"))
-    run_command.run(here, Options(manage="dbshell"))
+    run_command.run(here, Options(manage="check --tag x"))
     assert said(here).endswith("The command has ended without an error and printed nothing.")
     assert printed(here) == []
 
@@ -94,6 +94,38 @@ def test_a_command_that_fails_ends_with_4_and_its_exit_code_is_told(
     assert error.value.exit_code == 4
 
 
+class Several(Played):
+    """An AWS where the worker is a service of the slot."""
+
+    def stack(self, name: str) -> Stack | None:
+        worker = replace(STACK, name="demo-test-worker", tags={**made("worker", "feature/x"), "slot": "web"})
+        tagged = replace(STACK, tags={**STACK.tags, "services": "worker"})
+        return {"demo-test-web": tagged, "demo-test-worker": worker}[name]
+
+    def resource(self, stack: str, logical_id: str) -> str | None:
+        if logical_id == "TaskDefinition":
+            container = ContainerDefinition(stack.removeprefix("demo-test-"), f"image-of-{stack}", (), {}, {})
+            self.definition = TaskDefinition("256", "512", "arn:role", (container,))
+        return super().resource(stack, logical_id)
+
+
+def test_a_command_runs_as_another_service_of_the_branch_in_that_services_image(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = on(settings, Several(lines=["done"]), monkeypatch, task_run=Result(0, "✔ Task has stopped.\n"))
+    run_command.run(here, Options(manage="check", service="worker"))
+    (command,) = ran(here)
+    assert "--image=image-of-demo-test-worker " in command
+    assert "TESTENV_COMMAND=python manage.py check " in command
+    assert f"--task-group-name={GROUP} " in command  # it goes with the slot at its teardown
+    run_command.run(here, Options("x", service="worker", plan=True))
+    assert said(here).endswith("Would run in a one-off task of worker of feature/x: x")
+    with pytest.raises(
+        UsageError, match="--service beat is not a service of this deployment: it has web, worker"
+    ):
+        run_command.run(here, Options("x", service="beat"))
+
+
 def test_a_plan_says_the_line_and_runs_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     here = on(settings, Played(), monkeypatch)
     run_command.run(here, Options(manage="check", plan=True))
@@ -102,9 +134,10 @@ def test_a_plan_says_the_line_and_runs_nothing(settings: Settings, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    "options", [Options(), Options("  "), Options("x", "y"), Options("x" * 8001), Options(manage="x" * 8001)]
-)
-def test_a_command_that_is_missing_twice_there_or_too_long_is_usage(
+    "options", [Options(), Options("  "), Options("x", "y"), Options("x" * 8001), Options(manage="x" * 8001),
+     Options(manage="dbshell "), Options(manage="shell")],
+)  # fmt: skip
+def test_a_command_that_is_missing_twice_there_too_long_or_wants_a_terminal_is_usage(
     settings: Settings, options: Options
 ) -> None:
     session = Session(settings, None, FakeReport(), {})  # type: ignore[arg-type]  # it is not reached

@@ -100,6 +100,29 @@ def test_each_deployment_is_told_by_its_tags_and_the_registry(
     assert "feature-x (demo)" in session.report.printed[1]
 
 
+def test_a_slot_with_two_web_services_shows_both_addresses_and_tells_the_page_that_does_not_answer(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    urls = {"web": "http://localhost:1", "api": "http://localhost:1/api"}
+    record = DeploymentRecord("main", isolated=False, url=urls["web"], urls=urls)
+    session, _ = on(settings, Played([tagged("web", "main", services="api")]), monkeypatch, web=record)
+    broken = Page(urls["api"], 502, "gateway", "it answers 502")
+    pages = {urls["web"]: Page(urls["web"], 200), urls["api"]: broken}
+    monkeypatch.setattr(page_state, "open_page", lambda url, _: pages[url])
+    for html, json_too in (("", True), ("", False), (str(tmp_path / "status.html"), False)):
+        status.status(session, html=html, json=json_too)
+    assert isinstance(session.report, FakeReport)
+    (found,) = json.loads(session.report.printed[0])
+    assert found["urls"] == urls
+    assert found["other_pages"] == {"api": {"url": urls["api"], "status": 502, "fault": "gateway"}}
+    shown = " ".join(session.report.printed[1].split())
+    assert "http://localhost:1, http://localhost:1/api" in shown
+    assert "api: its page answers 502" in shown
+    text = (tmp_path / "status.html").read_text()
+    assert 'class="failed"' in text
+    assert f'<a href="{urls["api"]}">' in text
+
+
 FAILED = FailedDeploy(
     "feature/broken",
     "d" * 40,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,13 +14,16 @@ from copilot_testenv.copilot import application
 from copilot_testenv.core.errors import Failed, Held, Refused
 from copilot_testenv.core.settings import Settings
 from copilot_testenv.deploys import copy_db
+from copilot_testenv.deploys.stack_tags import SLOT
 from copilot_testenv.deploys.sweep import Sweep
 from copilot_testenv.state.lease import Lease, State
-from tests.deploys.teardowns import PAST, Played, Scene, gone, isolated, shared
+from copilot_testenv.state.live import SERVICES
+from tests.deploys.teardowns import PAST, Played, Scene, gone, isolated, shared, stack
 from tests.fakes import Memory
 
 NAMES = ("a", "b", "c")
 OWN = ["demo-test-web-a", "demo-test-web-b", "demo-test-web-c"]
+ALL = [*OWN, "demo-test-web"]
 
 
 def test_the_environment_is_changed_once_and_the_stacks_go_without_copilot(
@@ -28,23 +32,102 @@ def test_the_environment_is_changed_once_and_the_stacks_go_without_copilot(
     here = scene(shared(), *map(isolated, NAMES))
     here.teardown(every=True)
     assert here.aws.environment == [{"ALBWorkloads": "web"}]
-    assert here.aws.deletions == OWN
-    assert [line for line in here.deletes if "svc delete" in line and "web-" in line] == []
+    assert here.aws.deletions == ALL
+    assert [line for line in here.deletes if "svc delete" in line] == []
     assert here.aws.stacks == {}
-    for name in OWN:
+    for name in ALL:
         assert f"stack {name}" in gone(here)
     assert here.said.count("Deleted: demo-test-web-a, demo-test-web-b, demo-test-web-c.") == 1
 
 
-def test_the_last_service_stays_in_the_environment_until_its_own_deletion(
+def test_the_shared_slot_goes_last_with_its_images_and_stays_in_the_application(
     scene: Callable[..., Scene],
 ) -> None:
-    here = scene(*map(isolated, NAMES))
+    tags = [f"{'a' * 40}-test", "theirs"]
+    here = scene(shared(), *map(isolated, NAMES), tags=tags, keys=["manual/templates/demo-test-web/a.yml"])
+    here.leases.append("web")
+    here.teardown(every=True)
+    assert here.aws.deletions[-1] == "demo-test-web"
+    assert here.aws.tags == ["theirs"]
+    assert here.aws.keys == []
+    assert here.leases == []
+    assert here.withdrawals == [["web-a", "web-b", "web-c"]]
+    assert here.together == [["web-a", "web-b", "web-c"]]
+    (receipt,) = (each for each in here.receipts if not each["isolated"])
+    assert [f"{each['kind']} {each['name']}" for each in receipt["gone"]] == [
+        "service web",
+        "stack demo-test-web",
+        "log group /copilot/demo-test-web",
+        "templates s3://bucket-of-demo/manual/templates/demo-test-web/",
+        f"image tag demo/web:{tags[0]}",
+        "lease web",
+    ]
+
+
+def test_without_another_deployment_the_slot_that_drops_the_databases_goes_last_and_is_stopped_before(
+    scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, done = scene(*map(isolated, NAMES)), list[str]()
+    drops, deletes = copy_db.drop_several, type(here.aws).delete_stack
+
+    def drop_several(*arguments: Any) -> dict[str, list[str]]:
+        done.append("databases")
+        return drops(*arguments)
+
+    def delete_stack(aws: Played, name: str, role: str) -> None:
+        done.append(name)
+        deletes(aws, name, role)
+
+    monkeypatch.setattr(copy_db, "drop_several", drop_several)
+    monkeypatch.setattr(Played, "delete_stack", delete_stack)
+    monkeypatch.setattr(Played, "scale_service", lambda _, name, tasks: done.append(f"{name}: {tasks}"))
     here.teardown(every=True)
     assert here.aws.environment == [{"ALBWorkloads": "web-c"}]
-    assert here.aws.deletions == OWN[:2]
-    assert [line for line in here.deletes if "--name=web-c" in line]
+    assert done == [*OWN[:2], "demo-test-web-c: 0", "databases", OWN[2]]
+    assert here.together == [["web-a", "web-b", "web-c"]]
     assert here.aws.stacks == {}
+
+
+def test_while_the_stack_of_another_slot_is_left_the_load_balancer_stays(scene: Callable[..., Scene]) -> None:
+    here = scene(shared(), *map(isolated, NAMES), stuck={"demo-test-web-b"})
+    with pytest.raises(Failed, match="Not everything of web-b"):
+        here.teardown(every=True)
+    assert here.aws.deletions == OWN
+    assert "web is not deleted with the others: it goes after the others." in here.said
+    deleted = [line for line in here.deletes if "svc delete" in line]
+    assert ["--name=web-b" in line for line in deleted] == [True, False]
+
+
+def test_the_other_services_of_slots_go_with_them_before_their_web_services(
+    scene: Callable[..., Scene],
+) -> None:
+    def worker(slot: str, **tags: str) -> Stack:
+        name = slot.replace("web", "worker")
+        return stack(name, "main", **{**tags, SLOT: slot})
+
+    def of(slot: Stack) -> Stack:
+        service = slot.tags["copilot-service"]
+        return replace(slot, tags={**slot.tags, SERVICES: service.replace("web", "worker")})
+
+    keys = ["manual/templates/demo-test-worker-a/1.yml", "manual/templates/demo-test-workshop/1.yml"]
+    here = scene(
+        *map(of, (shared(), isolated("a"), isolated("b"))),
+        worker("web"), worker("web-a", isolated="yes"), worker("web-b", isolated="yes"), keys=keys,
+    )  # fmt: skip
+    here.registry.forget("worker-a", "worker-b")  # it has slots, by their web services
+    here.teardown(every=True)
+    assert here.aws.deletions == [
+        "demo-test-worker-a", "demo-test-worker-b", *OWN[:2], "demo-test-worker", "demo-test-web"
+    ]  # fmt: skip
+    assert here.withdrawals == [["worker-a", "web-a", "worker-b", "web-b"]]
+    assert here.together == [["web-a", "web-b"]]
+    assert here.aws.keys == keys[1:]
+    assert here.registry.read().deployments == {}
+    assert [receipt["services"] for receipt in here.receipts] == [
+        ["web-a", "worker-a"], ["web-b", "worker-b"], ["web", "worker"]
+    ]  # fmt: skip
+    for name in ("service worker-a", "repository demo/worker-a", "stack demo-test-worker"):
+        assert name in gone(here)
 
 
 def test_what_has_not_expired_is_not_taken_out_of_the_environment(scene: Callable[..., Scene]) -> None:
@@ -193,7 +276,7 @@ def test_slots_that_copy_nothing_are_deleted_together_too(
     here = scene(shared(), *map(isolated, NAMES))
     monkeypatch.setattr(copy_db, "host", lambda *_: None)
     here.teardown(every=True)
-    assert here.aws.deletions == OWN
+    assert here.aws.deletions == ALL
     assert here.dropped == []
 
 
@@ -272,7 +355,7 @@ def test_a_run_that_was_cut_off_before_the_change_is_finished_by_the_next(
         patched.setattr(Sweep, "_withdraw", cut)
         with pytest.raises(Cut):
             here.teardown(every=True)
-    assert list(here.aws.stacks) == ["demo-test-web"]
+    assert here.aws.stacks == {}
     assert len(here.registry.read().deployments) == 3
     here.teardown(expired=True)
     assert here.withdrawals == [["web-a", "web-b", "web-c"]]

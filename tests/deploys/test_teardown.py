@@ -14,6 +14,7 @@ from copilot_testenv.core import git
 from copilot_testenv.core.errors import Failed, Held, Interrupted, Refused, UsageError
 from copilot_testenv.deploys import copy_db, nothing
 from copilot_testenv.deploys.delete_slot import SlotPart, listed
+from copilot_testenv.state.registry import DeploymentRecord
 from tests.deploys.teardowns import FUTURE, NOW, PAST, Played, Scene, gone, isolated, shared, stack
 
 
@@ -140,6 +141,16 @@ def test_an_interrupted_one_off_task_ends_the_run_before_the_next_slot(
     monkeypatch.setattr(copy_db, "drop_own", interrupted)
     with pytest.raises(Interrupted):
         here.teardown(every=True)
+    assert here.deletes == []
+
+
+def test_a_branch_that_is_not_deployed_is_answered_with_the_nearest_that_is(
+    scene: Callable[..., Scene],
+) -> None:
+    here = scene(isolated("feature/basket"))
+    here.registry.record("web-basket", DeploymentRecord("feature/basket", isolated=True))
+    here.teardown(branch="feature/baskt")
+    assert here.said.endswith("nothing to tear down. Did you mean 'feature/basket'?")
     assert here.deletes == []
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import pytest
@@ -30,7 +30,8 @@ class Played(Aws):
         self.lines = list(lines)
 
     def last_lines(self, group: str, stream: str, limit: int) -> list[str]:
-        assert (group, stream) == ("/copilot/demo-test-web", "copilot/startup/a")
+        assert group in {"/copilot/demo-test-web", "/copilot/demo-test-web-feature-x"}
+        assert stream == "copilot/startup/a"
         assert limit
         if not self.lines:
             raise Failed("the log group is not there")
@@ -53,7 +54,12 @@ def test_models_without_a_migration_are_named_by_the_log(
         Container("web", "RUNNING", None, ""),
     )
     task = Task("a", "RUNNING", "HEALTHY", "arn:1", None, "", containers)
+    place = cast("Target", Place(Played(*lines)))
     session = Session(settings, FakeShell(), FakeReport(), {})
-    found = told(session, cast("Target", Place(Played(*lines))), [task])
+    found = told(session, place, "feature/x", [task])
     assert found.startswith(begins)
     assert bool(found) is bool(begins)
+    assert "--branch" not in found
+    isolated = replace(session, settings=settings.isolated_for("feature-x"))
+    if begins:  # without the branch, `exec` would ask the shared slot's
+        assert "`invoke exec --branch feature/x --manage " in told(isolated, place, "feature/x", [task])

@@ -156,6 +156,8 @@ def test_what_did_not_get_healthy_in_time_is_quoted(settings: Settings) -> None:
     ]
     made.remember_unfinished()
     assert "`web` was not healthy" in made.why()
+    assert made.cause.startswith("The container `web` was not healthy")
+    assert made.cause.endswith(".")  # `status` shows this line alone
     assert "last line of copilot/web" in made.why()
 
 

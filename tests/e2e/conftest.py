@@ -1,19 +1,27 @@
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 
 import pytest
 
+from tests import engine_images
 from tests.clone import Clone
 from tests.e2e.looks import fail
 
 WAYS = ["copilot", pytest.param("cloudformation", marks=pytest.mark.nightly)]
+NO_ENGINE = pytest.mark.skipif(
+    shutil.which("podman") is None or os.geteuid() != 0, reason="the engine is Podman, run by root"
+)
+CONTAINERS = ["processes", pytest.param("engine", marks=[pytest.mark.nightly, NO_ENGINE])]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a module that says BOTH_WAYS once more in the night, without Copilot."""
-    if "way" in metafunc.fixturenames and getattr(metafunc.module, "BOTH_WAYS", False):
-        metafunc.parametrize("way", WAYS, indirect=True, scope="module")
+    """Run a module once more in the night: BOTH_WAYS without Copilot, BOTH_CONTAINERS with an engine."""
+    for name, values, mark in (("way", WAYS, "BOTH_WAYS"), ("containers", CONTAINERS, "BOTH_CONTAINERS")):
+        if name in metafunc.fixturenames and getattr(metafunc.module, mark, False):
+            metafunc.parametrize(name, values, indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +31,22 @@ def way(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
+def containers(request: pytest.FixtureRequest) -> str:
+    """Return what runs the sandbox's containers, as SANDBOX_CONTAINERS names it."""
+    return str(getattr(request, "param", "processes"))
+
+
+@pytest.fixture(scope="module")
 def clone(
-    request: pytest.FixtureRequest, way: str, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, way: str, containers: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Clone]:
     """A clone whose sandbox serves the demo, or what starts in a moment where the module says LIGHT."""
     made = Clone(tmp_path_factory.mktemp("clone"), is_light=getattr(request.module, "LIGHT", False))
+    made.containers = containers
+    if containers == "engine":
+        engine_images.make()
+        (made.folder / "Dockerfile").write_text(engine_images.DOCKERFILE)
+        made.commit("An image without apt")
     if way == "cloudformation":
         made.leave_copilot(tmp_path_factory.mktemp("python"))
     yield made

@@ -18,6 +18,7 @@ from tests.sandbox.fake_control_plane import require
 
 pytestmark = pytest.mark.e2e
 LIGHT = True
+BOTH_CONTAINERS = True
 WORK = """import json
 import os
 import time
@@ -70,7 +71,7 @@ def project(clone: Clone) -> None:
         (clone.folder / path).write_text(text)
     clone.commit("The worker is a service of its own")
     clone.branch("feature/broken", {"demo/work.py": BROKEN})
-    for name in ("feature/one", "feature/two"):
+    for name in ("feature/one", "feature/two", "feature/three"):
         clone.branch(name, {"note.txt": name})
 
 
@@ -110,9 +111,10 @@ def test_a_worker_is_deployed_with_its_page_and_a_failing_one_brings_both_back(c
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(600)  # four slots
 def test_each_isolated_branchs_tasks_are_done_by_its_own_worker_in_both_ways_to_deploy(clone: Clone) -> None:
     deployed(clone.invoke("deploy-test", "--branch", "main"))
-    ways = {"feature/one": "copilot", "feature/two": "cloudformation"}
+    ways = {"feature/one": "copilot", "feature/two": "cloudformation", "feature/three": "copilot"}
     urls = {
         name: deployed(clone.invoke("deploy-test", "--branch", name, "--isolated", DEPLOY_WITH=way))
         for name, way in ways.items()
@@ -133,7 +135,7 @@ def test_each_isolated_branchs_tasks_are_done_by_its_own_worker_in_both_ways_to_
     assert "feature/two at" in ran.err
     assert "serves again" in ran.err
     receipts = json.loads(clone.do("teardown", "--all", "--yes", "--json").out)
-    assert len(receipts) == 3
+    assert len(receipts) == 4
     assert all(receipt["left"] == [] for receipt in receipts)
     assert services(clone) == set()
     assert clone.status() == []
@@ -156,11 +158,11 @@ def test_without_copilot_a_branch_has_its_own_worker_too(
     clone: Clone, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     clone.leave_copilot(tmp_path_factory.mktemp("python"))
-    clone.branch("feature/three", {"note.txt": "three"})
+    name = "feature/four"
+    clone.branch(name, {"note.txt": "four"})
     deployed(clone.invoke("deploy-test", "--branch", "main"))
-    url = deployed(clone.invoke("deploy-test", "--branch", "feature/three", "--isolated"))
+    url = deployed(clone.invoke("deploy-test", "--branch", name, "--isolated"))
     assert get(f"{url}/queue?one")[0] == 200
-    name = "feature/three"
     assert done(url, 1) == [f"one by {name}_{slug(name).replace('-', '_')}"]
     clone.do("teardown", "--all", "--yes")
     assert services(clone) == set()

@@ -23,6 +23,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
 URLS = """from django.contrib import admin
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
+from django.templatetags.static import static
 from django.urls import path
 
 
@@ -31,11 +32,23 @@ def front(request):
     return HttpResponse("ok")
 
 
+def styled(request):
+    return HttpResponse(static("site.css"))
+
+
 def broken(request):
     raise RuntimeError("the shop is shut")
 
 
 urlpatterns = [path("", FRONT), path("admin/", admin.site.urls)]
+"""
+MANIFEST = """
+STORAGES = {"staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"}}
+"""
+ASSETS = """FROM node:22-slim AS assets
+WORKDIR /assets
+RUN npm run build
+
 """
 NO_SETTINGS = """import mysite.no_such_settings
 """
@@ -68,6 +81,14 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adopted]:
     project.branch("raises", {"mysite/urls.py": URLS.replace("FRONT", "broken")})
     project.branch("hosts", {"mysite/settings.py": f'{settings}\nALLOWED_HOSTS = ["www.shop.example"]\n'})
     project.branch("https", {"mysite/settings.py": f"{settings}\nSECURE_SSL_REDIRECT = True\n"})
+    project.branch(
+        "assets",
+        {
+            "Dockerfile": f"{ASSETS}{dockerfile}\nCOPY --from=assets /assets/dist /app/mysite/static\n",
+            "mysite/settings.py": f"{settings}{MANIFEST}",
+            "mysite/urls.py": URLS.replace("FRONT", "styled"),
+        },
+    )
     project.branch("worker", {"mysite/wsgi.py": NO_SETTINGS})
     project.branch("stays-up", {"mysite/wsgi.py": NO_APPLICATION})
     project.branch("port", {"Dockerfile": dockerfile.replace("0.0.0.0:8000", "0.0.0.0:8080")})
@@ -114,6 +135,19 @@ def test_the_same_commit_again_is_not_called_served_either(shop: Adopted) -> Non
     again = shop.invoke("deploy-test", "--branch", "raises")
     failed(again, "it answers 500")
     assert again.out == ""
+
+
+def test_assets_that_nothing_built_are_named_at_the_build_and_at_the_page(shop: Adopted) -> None:
+    ran = shop.invoke("deploy-test", "--branch", "assets")
+    failed(
+        ran,
+        "it answers 500",
+        "Missing staticfiles manifest entry for 'site.css'",
+        "was not collected or not built",
+    )
+    assert "line 3 made no files here: `npm run build`" in ran.err
+    assert "copied nothing here: `COPY --from=assets /assets/dist /app/mysite/static`" in ran.err
+    assert "SANDBOX_CONTAINERS=engine" in ran.err
 
 
 def test_a_host_that_django_does_not_know_is_told_with_the_setting(shop: Adopted) -> None:

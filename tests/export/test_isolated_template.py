@@ -13,6 +13,7 @@ import pytest
 
 from copilot_testenv import rendering
 from copilot_testenv.copilot import branch_service
+from copilot_testenv.copilot.branch_service import Addresses
 from copilot_testenv.copilot.templates import Template
 from copilot_testenv.core.process import RealShell
 from copilot_testenv.core.settings import Settings, load
@@ -45,7 +46,7 @@ def with_own_service(settings: Settings, folder: Path) -> tuple[Settings, Path]:
     """The settings of a branch's slot on AWS, and the workspace that a deploy makes for it."""
     own = replace(settings, target="aws").isolated_for("feature-x")
     shutil.copytree(settings.root, folder)
-    branch_service.generate(folder, own, branch_service.host(own, "example.com"))
+    branch_service.generate(folder, own, Addresses(branch_service.host(own, "example.com")))
     return own, folder
 
 
@@ -79,7 +80,7 @@ def test_in_the_sandbox_an_isolated_branch_has_its_name_below_localhost_there(
     own = session.settings.isolated_for("feature-x")
     folder = tmp_path / "branch"
     shutil.copytree(session.settings.root, folder)
-    branch_service.generate(folder, own, branch_service.host(own, ""))
+    branch_service.generate(folder, own, Addresses(branch_service.host(own, "")))
     with rendering.open_renderer(session, only=["test"]) as renderer:
         rendered = renderer.service(folder, own.service, "test")
     assert isinstance(rendered, Template), rendered

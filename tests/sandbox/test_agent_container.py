@@ -19,6 +19,7 @@ def composed(
         one,
         image,
         directory=Path("/t/web"),
+        home=Path("/t/.h0"),
         volumes={"static": Path("/t/volumes/static")},
         secrets=secrets or {},
         owner_env={"SANDBOX_OWNER": "/t"},

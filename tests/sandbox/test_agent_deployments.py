@@ -192,9 +192,10 @@ def test_a_task_that_is_ill_after_its_grace_period_is_replaced(
         ill.touch()
         task = over(plane)
         ill.unlink()
-        assert task.stopped_reason == (
-            f"Task failed ELB health checks in (target-group {GROUP}): health check /healthz answers 500"
-        )
+        assert task.stopped_reason == f"Task failed ELB health checks in (target-group {GROUP})"
+        unhealthy = f"(task {task.id}) (port 8000) is unhealthy in (target-group {GROUP}) due to "
+        reason = "(reason Health checks failed with these codes: [500])."
+        assert [event for event in plane.events if event.endswith(unhealthy + reason)]
         until(lambda: [each for each in plane.live() if each.status == "RUNNING"])
         assert completed(agent)
 

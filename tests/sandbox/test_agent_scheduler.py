@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from copilot_sandbox.agent.scheduler import Deployment, ServiceScheduler
+from copilot_sandbox.agent.scheduler import Deployment, ServiceScheduler, Unfit
 from copilot_sandbox.model import Service
 from tests.sandbox.fake_control_plane import container, service
 
@@ -21,7 +21,7 @@ class PaperTask:
     dismissed: bool = False
     running: bool = False
     steady: bool = False
-    unfit: str | None = None
+    unfit: Unfit | None = None
 
 
 @dataclass
@@ -242,13 +242,15 @@ def test_a_crash_loop_after_health_is_slowed_down(desk: Desk) -> None:
 def test_an_unfit_task_is_replaced_and_counts_as_failed(desk: Desk) -> None:
     wanted = rolling("d1")
     desk.round(wanted)
-    desk.started[0].unfit = "Task failed ELB health checks"
+    desk.started[0].unfit = Unfit(
+        "Task failed ELB health checks in (target-group x)", "(port 80) is unhealthy"
+    )
     desk.round(wanted)
     assert desk.started[0].stopping
     desk.started[0].alive = False
     desk.round(wanted)
     assert desk.scheduler.deployments[0].failed == 1
-    assert "is unhealthy: Task failed ELB health checks." in " ".join(desk.events)
+    assert f"(task {desk.started[0].id}) (port 80) is unhealthy." in " ".join(desk.events)
 
 
 def test_scaling_down_keeps_steady_tasks_and_scaling_makes_the_rollout_go_on(desk: Desk) -> None:

@@ -41,6 +41,16 @@ def test_a_container_sees_nothing_of_the_users_environment(
     assert ["SANDBOX_TASK", task.id] in lines
 
 
+def test_the_path_of_the_home_folder_does_not_grow_with_the_containers_name(
+    plane: FakeControlPlane, tmp_path: Path
+) -> None:
+    names = ("web", f"web-{'x' * 100}")
+    run_once(plane, tmp_path, *(container(name, ("env",)) for name in names))
+    homes = [line for name in names for line in plane.lines(name) if line.startswith("HOME=")]
+    assert len(set(map(len, homes))) == 1
+    assert len(set(homes)) == len(names)  # each has its own
+
+
 def test_secrets_are_in_no_command_line_and_in_no_file(plane: FakeControlPlane, tmp_path: Path) -> None:
     plane.secrets = {"KEY": "s3cret-value"}
     plane.wanted = [service(container("web", FOREVER, secrets={"KEY": "KEY"}))]

@@ -217,7 +217,7 @@ def made(sandbox: Sandbox, tmp_path: Path, branch: str, **more: str) -> str:
     settings = load(folder, environ).isolated_for(branch)
     here = replace(settings, root=tmp_path)  # the user's checkout is another folder than the worktree
     domain = application.domain(settings, Aws(sandbox.aws))
-    branch_service.generate(folder, here, branch_service.host(here, domain))
+    branch_service.generate(folder, here, branch_service.Addresses(branch_service.host(here, domain)))
     shutil.copytree(folder / "copilot/environments", tmp_path / "copilot/environments", dirs_exist_ok=True)
     deploying = commands.Copilot(here, {}, folder, "shop/test").deploy("abc", {"branch": branch})
     done = sandbox.copilot(*deploying.argv[1:], within=folder)

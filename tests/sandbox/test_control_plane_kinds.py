@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -112,7 +114,7 @@ def test_an_attribute_that_aws_has_can_be_read(
     assert made(cloud, kind, properties, attribute)[attribute.replace(".", "")].startswith(value)
 
 
-@pytest.mark.parametrize("kind", ["AWS::EC2::InternetGateway", "AWS::SQS::Queue", "AWS::SNS::Subscription"])
+@pytest.mark.parametrize("kind", ["AWS::EC2::InternetGateway", "AWS::SQS::Queue", "AWS::SNS::TopicPolicy"])
 def test_an_attribute_that_does_not_exist_rolls_the_stack_back(cloud: Cloud, kind: str) -> None:
     wanted = template({"It": {"Type": kind}}, Outputs={"Wrong": {"Value": {"Fn::GetAtt": ["It", "Wrong"]}}})
     assert cloud.create(wanted) == "ROLLBACK_COMPLETE"
@@ -132,3 +134,108 @@ def test_the_copy_of_a_certificate_for_cloudfront_is_the_certificate_itself(clou
         change = cloud.create if number == "1" else cloud.update
         assert change(wanted).endswith("E_COMPLETE")
         assert cloud.outputs() == {"Ref": arn}
+
+
+def subscribed(**more: Any) -> dict[str, Any]:
+    """Return a topic with two queues, of which one subscribes."""
+    reads = {
+        "TopicArn": {"Ref": "Topic"},
+        "Protocol": "sqs",
+        "Endpoint": {"Fn::GetAtt": ["Queue", "Arn"]},
+        **more,
+    }
+    resources = {
+        "Topic": {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": "orders"}},
+        "Queue": {"Type": "AWS::SQS::Queue"},
+        "Other": {"Type": "AWS::SQS::Queue"},
+        "Reads": {"Type": "AWS::SNS::Subscription", "Properties": reads},
+    }
+    outputs = {name: {"Value": {"Ref": name}} for name in resources}
+    return template(resources, Outputs=outputs)
+
+
+def arrived(cloud: Cloud, queue: str) -> list[str]:
+    found = cloud.client("sqs").receive_message(QueueUrl=cloud.outputs()[queue], MaxNumberOfMessages=10)
+    return [each["Body"] for each in found.get("Messages", ())]
+
+
+def test_what_is_published_reaches_the_queue_that_subscribes_as_its_subscription_says(cloud: Cloud) -> None:
+    assert cloud.create(subscribed()) == "CREATE_COMPLETE"
+    sns, topic = cloud.client("sns"), cloud.outputs()["Topic"]
+    sns.publish(TopicArn=topic, Message="one")
+    assert [json.loads(body)["Message"] for body in arrived(cloud, "Queue")] == ["one"]
+    assert arrived(cloud, "Other") == []
+    paid = {"kind": ["paid"]}
+    assert cloud.update(subscribed(RawMessageDelivery="true", FilterPolicy=paid)) == "UPDATE_COMPLETE"
+    for kind in ("paid", "free"):
+        attributes = {"kind": {"DataType": "String", "StringValue": kind}}
+        sns.publish(TopicArn=topic, Message=kind, MessageAttributes=attributes)
+    assert arrived(cloud, "Queue") == ["paid"]
+    before = cloud.outputs()["Reads"]
+    assert cloud.update(subscribed(Endpoint={"Fn::GetAtt": ["Other", "Arn"]})) == "UPDATE_COMPLETE"
+    assert cloud.outputs()["Reads"] != before
+    sns.publish(TopicArn=topic, Message="two")
+    assert len(arrived(cloud, "Other")) == 1
+    assert arrived(cloud, "Queue") == []
+
+
+def test_a_subscription_to_a_topic_that_does_not_exist_fails(cloud: Cloud) -> None:
+    missing = "arn:aws:sns:us-east-1:123456789012:missing"
+    assert cloud.create(subscribed(TopicArn=missing)) == "ROLLBACK_COMPLETE"
+    (failed,) = (
+        each["ResourceStatusReason"]
+        for each in cloud.stacks.describe_stack_events(StackName="s")["StackEvents"]
+        if each["LogicalResourceId"] == "Reads" and each["ResourceStatus"] == "CREATE_FAILED"
+    )
+    assert f"Topic does not exist: {missing}" in failed
+
+
+def test_a_topic_has_the_tags_of_its_stack_by_which_copilot_finds_it(cloud: Cloud) -> None:
+    tags = [{"Key": "copilot-service", "Value": "web"}]
+    cloud.stacks.create_stack(StackName="s", TemplateBody=json.dumps(subscribed()), Tags=tags)
+    assert cloud.settled("s") == "CREATE_COMPLETE"
+    filters = [{"Key": "copilot-service", "Values": ["web"]}]
+    found = cloud.client("resourcegroupstaggingapi").get_resources(
+        TagFilters=filters, ResourceTypeFilters=["sns"]
+    )
+    assert [each["ResourceARN"] for each in found["ResourceTagMappingList"]] == [cloud.outputs()["Topic"]]
+
+
+def test_a_queue_has_the_policy_that_the_template_gives_it_as_long_as_it_does(cloud: Cloud) -> None:
+    def policed(*statements: dict[str, Any]) -> dict[str, Any]:
+        made = subscribed()
+        if statements:
+            properties = {
+                "Queues": [{"Ref": "Queue"}],
+                "PolicyDocument": {**POLICY, "Statement": list(statements)},
+            }
+            made["Resources"]["May"] = {"Type": "AWS::SQS::QueuePolicy", "Properties": properties}
+        return made
+
+    def actions() -> list[str]:
+        sqs, url = cloud.client("sqs"), cloud.outputs()["Queue"]
+        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"]).get("Attributes", {})
+        return [each["Action"] for each in json.loads(found.get("Policy", '{"Statement": []}'))["Statement"]]
+
+    reads, purges = (
+        {"Effect": "Allow", "Principal": "*", "Action": f"sqs:{action}", "Resource": "*"}
+        for action in ("ReceiveMessage", "PurgeQueue")
+    )
+    assert cloud.create(policed(reads)) == "CREATE_COMPLETE"
+    assert actions() == ["sqs:ReceiveMessage"]
+    assert cloud.update(policed(reads, purges)) == "UPDATE_COMPLETE"
+    assert actions() == ["sqs:ReceiveMessage", "sqs:PurgeQueue"]
+    assert cloud.update(policed()) == "UPDATE_COMPLETE"
+    assert actions() == []
+
+
+def test_a_call_that_waits_for_messages_lets_others_send_them(cloud: Cloud) -> None:
+    sqs = cloud.client("sqs")
+    queue = sqs.create_queue(QueueName="orders")["QueueUrl"]
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(cloud.client("sqs").receive_message, QueueUrl=queue, WaitTimeSeconds=10)
+        time.sleep(0.3)
+        started = time.monotonic()
+        sqs.send_message(QueueUrl=queue, MessageBody="one")
+        assert [each["Body"] for each in waiting.result()["Messages"]] == ["one"]
+        assert time.monotonic() - started < 5

@@ -171,6 +171,21 @@ def test_a_step_that_would_have_installed_packages_is_named_with_its_line(
     assert f"sandbox: line 2 installed nothing here: `{shown}`: " in project.said[-1]
 
 
+@pytest.mark.parametrize(("version", "is_of_python"), [("1.0", True), ("2.0", False)])
+def test_a_version_that_does_not_exist_is_not_blamed_on_this_python(
+    project: Project, version: str, *, is_of_python: bool
+) -> None:
+    page = '<a href="newer-1.0-py3-none-any.whl" data-requires-python="&gt;=3.99">newer</a>'
+    project.put("wheels/index.html", page)
+    with pytest.raises(InstallError, match=f"requirement newer=={version}") as caught:
+        project.build(
+            "FROM python:3\nCOPY wheels /wheels\n"
+            f"RUN pip install --no-index --find-links=/wheels/index.html newer=={version}\n"
+        )
+    assert "require a different python version: 1.0" in str(caught.value)
+    assert ("; the sandbox " in str(caught.value)) is is_of_python
+
+
 @pytest.mark.nightly
 def test_an_install_that_may_fail_is_said_when_it_does(project: Project) -> None:
     image = project.build("FROM x\nRUN pip install absent || true\nRUN (pip install tiny)\n")

@@ -9,6 +9,15 @@ import pytest
 from copilot_sandbox.errors import SandboxError
 from tests.sandbox.builds import Project, files
 
+ONLY_PYTHON = (
+    "without an engine only Python packages are installed; the image lacks what it makes, unless a "
+    "container's command makes it too"
+)
+
+
+def nothing(line: int, step: str, reason: str) -> str:
+    return f"sandbox: line {line} copied nothing here: `{step}`: {reason}; what uses it does not find it"
+
 
 def test_variables_come_from_env_then_arg_then_the_command_line(project: Project) -> None:
     image = project.build(
@@ -80,8 +89,8 @@ def test_stages_hand_files_on_and_only_those_needed_are_built(project: Project) 
 
     assert files(image) == ["/app/a.txt", "/copy/a.txt"]
     assert project.said == [
-        "sandbox: not done here: COPY --from=base /usr/lib/made.so: nothing is there (line 9)",
-        "sandbox: not done here: COPY --from=ghcr.io/a/uv:latest /uv /bin/: that image is not here (line 10)",
+        "sandbox: not done here: COPY --from=base /usr/lib/made.so /app/ (line 9)",
+        nothing(10, "COPY --from=ghcr.io/a/uv:latest /uv /bin/", "no image is pulled without an engine"),
     ]
 
 
@@ -117,11 +126,55 @@ def test_what_cannot_be_done_is_listed_with_its_line(project: Project) -> None:
 
     assert project.said == [
         "sandbox: not done here: RUN apt-get update && apt-get install -y postgresql-client (line 2)",
-        "sandbox: not done here: ADD https://example.org/a /a (line 3)",
-        "sandbox: not done here: ADD files.tar.gz /b/ (line 4)",
+        nothing(3, "ADD https://example.org/a /a", "ADD downloads and unpacks nothing without an engine"),
+        nothing(4, "ADD files.tar.gz /b/", "ADD downloads and unpacks nothing without an engine"),
         "sandbox: not done here: RUN python manage.py collectstatic (line 5)",
+        f"sandbox: line 5 made no files here: `python manage.py collectstatic`: {ONLY_PYTHON}",
         "sandbox: not done here: USER app (line 6)",
     ]
+
+
+def test_assets_that_no_stage_makes_are_named_by_the_step_and_by_the_copy(project: Project) -> None:
+    project.put("package.json", "{}")
+    project.build(
+        "FROM ghcr.io/astral-sh/uv:0.9 AS uv\nFROM node:22 AS assets\nWORKDIR /a\nCOPY *.json .\n"
+        "RUN npm ci\nRUN npm run build && node x.js\n"
+        "FROM x\nCOPY --from=uv /uv /uvx /bin/\nCOPY --from=assets /a/dist /app/static\n"
+        "COPY --from=assets /usr/lib/libx.so /usr/lib/\n"
+        "COPY --from=node:22 /usr/local/bin/node /usr/local/bin/\n"
+    )
+    node = "COPY --from=node:22 /usr/local/bin/node /usr/local/bin/"
+    assert [line for line in project.said if line.startswith("sandbox: line")] == [
+        f"sandbox: line 6 made no files here: `npm run build && node x.js`: {ONLY_PYTHON}",
+        nothing(9, "COPY --from=assets /a/dist /app/static", "no step that is carried out here makes it"),
+        nothing(11, node, "no image is pulled without an engine"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("command", "is_said"),
+    [
+        ("yarn build", True),
+        ("yarn", False),
+        ("yarn install --frozen-lockfile", False),
+        ("npm --prefix theme run build", True),
+        ("npm install -g sass", False),
+        ("npx tailwindcss -o static/x.css", True),
+        ("SECRET_KEY=x ./manage.py compress --force", True),
+        ("python -m django compilemessages", True),
+        ("python manage.py check", False),
+        ("curl -fsSL https://example.org/bundle.pem -o /etc/ssl/bundle.pem", True),
+        ("curl -fsSL https://example.org/key.gpg -o /etc/apt/keyrings/x.gpg", False),
+        ("wget -q https://example.org/model.bin", True),
+        ("wget -qO- https://example.org/key | apt-key add -", False),
+        ("useradd app && chown -R app /app", False),
+    ],
+)
+def test_a_step_that_is_not_run_is_said_at_once_if_the_image_needs_its_files(
+    project: Project, command: str, *, is_said: bool
+) -> None:
+    project.build(f"FROM x\nRUN {command}\n")
+    assert any(line.startswith("sandbox: line 2 ") for line in project.said) is is_said
 
 
 def test_another_python_than_the_hosts_is_told(project: Project) -> None:

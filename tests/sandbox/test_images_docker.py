@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,8 +18,9 @@ import pytest
 from botocore.config import Config
 
 from copilot_sandbox import boot
-from copilot_sandbox.images import build_variables
-from copilot_sandbox.images.docker import write_docker
+from copilot_sandbox.images import build_variables, registry
+from copilot_sandbox.images import docker as docker_module
+from copilot_sandbox.images.docker import _BuildOptions, write_docker
 from copilot_sandbox.images.store import ImageStore
 from copilot_sandbox.state import OWNER, State
 
@@ -248,6 +250,37 @@ def test_a_failed_build_is_not_done_again_for_copilots_retries(docker: Docker) -
     assert again == first
     (docker.context / "Dockerfile").write_text("FROM x\n")
     assert docker.run(*words)[0] == 0
+
+
+def test_two_containers_of_one_dockerfile_are_built_once(
+    docker: Docker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[str] = []
+    is_building = threading.Event()
+
+    def build_image(_state: Path, options: _BuildOptions, _dockerfile: Path) -> str:
+        built.append(options.last("--target") or "")
+        is_building.set()
+        time.sleep(0.3)
+        return f"sha256:{len(built)}"
+
+    monkeypatch.setattr(docker_module, "_build_image", build_image)
+
+    def build(tag: str, *flags: str) -> None:
+        words = ("build", "-t", f"{REPOSITORY}:{tag}", *flags, str(docker.context))
+        assert docker_module.main([str(docker.state), *words]) == 0
+
+    first = threading.Thread(target=build, args=("web",))
+    first.start()
+    assert is_building.wait(10)
+    build("startup", "--label", "com.aws.copilot.image.container.name=startup")
+    first.join()
+    assert built == [""]
+    assert registry.tagged(docker.state, f"{REPOSITORY}:web") == "sha256:1"
+    assert registry.tagged(docker.state, f"{REPOSITORY}:startup") == "sha256:1"
+    build("other", "--target", "dev")
+    build("later")  # its files may have changed since
+    assert built == ["", "dev", ""]
 
 
 def test_the_calls_that_a_deploy_waits_for_import_nothing_slow(docker: Docker) -> None:

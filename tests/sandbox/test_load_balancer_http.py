@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from copilot_sandbox.agent.health import Problem
 from copilot_sandbox.model import Rule
 from tests.sandbox.fake_control_plane import GROUP
 from tests.sandbox.town import HEAD, OK, Town, says
@@ -56,7 +57,7 @@ def test_healthy_targets_take_turns_and_others_get_nothing(town: Town) -> None:
         town.add(says(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n" + name))
     ill, draining = (town.targets.at(f"10.0.0.{town.servers[index].port}")[0] for index in (1, 2))
     assert sorted(town.get()[1] for _ in range(6)) == ["a", "a", "b", "b", "c", "c"]
-    town.targets.judge(ill, "unhealthy", "health check /healthz answers 500")
+    town.targets.judge(ill, "unhealthy", Problem("health check /healthz answers 500"))
     town.targets.drain(draining.address)
     assert {town.get()[1] for _ in range(4)} == {"a"}
 

@@ -292,6 +292,29 @@ def test_a_role_that_was_taken_on_has_its_own_policies_inline_and_managed(cloud:
         cloud.client("sts").assume_role(RoleArn=f"{role}2", RoleSessionName="me")
 
 
+def test_a_queues_own_policy_lets_the_roles_in_that_it_names_and_no_others(cloud: Cloud) -> None:
+    iam, clients = cloud.client("iam"), {}
+    for name in ("mine", "other"):
+        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
+        given = cloud.client("sts").assume_role(RoleArn=role, RoleSessionName="me")["Credentials"]
+        clients[name] = cloud.client("sqs", given)
+    queue = cloud.client("sqs").create_queue(QueueName="orders")["QueueUrl"]
+    reads = {
+        "Effect": "Allow",
+        "Principal": {"AWS": [role.replace("other", "mine")]},
+        "Action": ["sqs:ReceiveMessage"],
+        "Resource": "arn:aws:sqs:us-east-1:123456789012:orders",
+    }
+    publishes = {**reads, "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [reads, publishes]})
+    cloud.client("sqs").set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
+    cloud.enforce(allow("nothing:*"))
+    clients["mine"].receive_message(QueueUrl=queue)
+    for name, operation in (("mine", "purge_queue"), ("other", "receive_message"), ("other", "purge_queue")):
+        with pytest.raises(ClientError, match="is not authorized to perform: sqs:"):
+            getattr(clients[name], operation)(QueueUrl=queue)
+
+
 def test_a_role_is_passed_on_only_by_who_may_by_its_tags(cloud: Cloud) -> None:
     iam = cloud.client("iam")
     for name in ("test", "stage"):

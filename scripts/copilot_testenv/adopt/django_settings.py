@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 
 from copilot_testenv.adopt import stamps
@@ -12,6 +13,15 @@ from copilot_testenv.adopt.renewal import Renewal
 from copilot_testenv.core.errors import SettingsError
 
 _FROM_ENVIRONMENT = ("SECRET_KEY", "DEBUG", "ALLOWED_HOSTS")
+# What serves static files, in the words of settings, requirements and Dockerfiles.
+_SERVES_STATIC = re.compile(
+    r"whitenoise|servestatic|dj[-_]static|nginx|caddy|\bs3|storages|cloudfront|STATIC_URL.*//", re.IGNORECASE
+)
+_NO_STATIC = (
+    "With DEBUG off Django serves no static files, and neither these settings nor the image name anything "
+    "that does: a page such as /admin/ would have no styles. If stage has them from elsewhere, let test have "
+    "them from there too; else add WhiteNoise to the requirements and to MIDDLEWARE."
+)
 
 
 def plan(renewal: Renewal, *, static: bool) -> Change | NotChanged | None:
@@ -25,6 +35,17 @@ def plan(renewal: Renewal, *, static: bool) -> Change | NotChanged | None:
     if "django_testenv" in project.all_settings:  # somebody wrote it by hand
         return None
     return Change(path, text.encode(), stamps.appended(text, body, empty_lines=1).encode())
+
+
+def unserved_static(project: Project, *, static: bool) -> NotChanged | None:
+    """Say that nothing serves the static files, where `adopt` is new to a project and nothing seems to."""
+    proxied = isinstance(http := project.manifest.get("http"), dict) and http.get("target_container")
+    is_new = "django_testenv" not in project.settings_text
+    if static or proxied or not is_new or "django.contrib.staticfiles" not in project.all_settings:
+        return None
+    if _SERVES_STATIC.search(project.all_settings) or _SERVES_STATIC.search(project.required):
+        return None
+    return NotChanged(project.settings_path, _NO_STATIC)
 
 
 def _unstamped(text: str) -> tuple[int, int] | None:

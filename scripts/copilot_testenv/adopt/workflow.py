@@ -144,6 +144,7 @@ def _plan(renewal: Renewal, source: Origin, forge: str) -> Iterator[Change | Not
         *service_manifest.variables_of_the_deployer(project),
         *other_services.without_branch(project),
         django_settings.plan(renewal, static=static),
+        django_settings.unserved_static(project, static=static),
     )
     found = list(copies.of_one_version(project, [each for each in planned if each is not None]))
     yield from found

@@ -58,7 +58,19 @@ class Services(Stacks):
         if described is None or balancers is None:  # the stack is being changed
             return None
         (rule,), (balancer,) = described["Rules"], balancers["LoadBalancers"]
+        if balancer.get("Scheme") == "internal":  # a Backend Service's: only the network reaches it
+            return None
         return rule_url("https" if name.startswith("HTTPS") else "http", rule, balancer["DNSName"])
+
+    def balancer_name(self, stack: str) -> str | None:
+        """Return the DNS name of the public load balancer of an environment's stack; None without one."""
+        arn = self.resource(stack, "PublicLoadBalancer")
+        found = (
+            self._find("elbv2", "describe_load_balancers", "LoadBalancerNotFound", LoadBalancerArns=[arn])
+            if arn
+            else None
+        )
+        return str(found["LoadBalancers"][0]["DNSName"]) if found else None
 
     def targets(self, stack: str) -> list[TargetHealth]:
         """Return what the load balancer says of the tasks in the stack's target group."""

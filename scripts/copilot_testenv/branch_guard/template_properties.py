@@ -49,11 +49,8 @@ def verdict(kind: str, key: str, value: Any, before: Any, settings: Settings) ->
 def own_hosts(settings: Settings) -> frozenset[str]:
     """Return the host names of a branch's own service: its own, and Copilot's default name."""
     default = f"{settings.service}.${{ImportValue:{settings.app}-{settings.test_env}-SubDomain}}"
-    own = ""
-    if settings.slug and settings.target == "sandbox":
-        own = f"{settings.slug}.localhost"
-    elif settings.slug and settings.test_domain:
-        own = f"{settings.slug}.{settings.test_domain}"
+    below = "localhost" if settings.target == "sandbox" else settings.test_domain
+    own = f"{settings.host_label}.{below}" if settings.slug and below else ""
     return frozenset(filter(None, (default, own)))
 
 

@@ -48,6 +48,10 @@ def changes(branch: Rendered, base: Rendered) -> Iterator[Change]:
                 before.append(_read(name, base.properties(name)))
             except ValueError:
                 continue  # the default branch's own rule; nothing can be compared with it
+    if branch.settings.web and not any(map(RULE.fullmatch, base.resources)):  # of another service
+        for name in filter(RULE.fullmatch, branch.resources):
+            what = f"the rule {name} gives an address to a service that has none in the default branch"
+            yield Change("access", ("Resources", name), what, ("type", "http"))
     for name in branch.resources:
         if RULE.fullmatch(name):
             yield from _judged(name, branch, base, before)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from copilot_testenv.check.document import Document
 from copilot_testenv.check.finding import Finding
@@ -14,7 +14,7 @@ def missing(project: Project) -> Iterator[Finding]:
     """Find environments without a block: Copilot silently deploys the base there.
 
     A manifest without any block means its base. Only the service that is deployed for tests must have one.
-    The others of the setting `services` are sidecars there.
+    The others of the setting `services` are sidecars there. `stray` names a block whose name is a slip.
     """
     test, main = project.settings.test_env, project.settings.base
     for service, document in project.services.items():
@@ -22,6 +22,7 @@ def missing(project: Project) -> Iterator[Finding]:
         if not blocks and service != main:
             continue
         without = {name for name in {*project.names, test} if not isinstance(blocks.get(name), dict)}
+        without -= {near for _, near in _strays(project, blocks)}
         if test in without and service not in project.settings.companions:  # a sidecar there
             yield _missing(document, [test], error=True)
         if blocks and without - {test}:
@@ -31,20 +32,23 @@ def missing(project: Project) -> Iterator[Finding]:
 def stray(project: Project) -> Iterator[Finding]:
     """Find blocks that no environment of the workspace reads: a misspelt name, or a deleted environment."""
     for document in project.services.values():
-        blocks = _blocks(document)
-        without = [name for name in project.names if name not in blocks]
-        for name in blocks:
-            if not isinstance(name, str) or name in project.names or name.startswith("x-"):
-                continue
-            near = difflib.get_close_matches(name, without, 1)
+        for name, near in _strays(project, _blocks(document)):
             yield _finding(
                 document,
                 name,
                 "stray-block",
                 f"there is no environment {name} in copilot/environments, so nothing reads this block",
-                f"write `{near[0]}`" if near else "remove it, or add the environment's manifest",
+                f"write `{near}`" if near else "remove it, or add the environment's manifest",
                 error=bool(near),
             )
+
+
+def _strays(project: Project, blocks: Mapping[object, object]) -> Iterator[tuple[str, str]]:
+    """Yield the blocks that no environment reads, with the environment that is meant; empty where none is."""
+    without = [name for name in project.names if name not in blocks]
+    for name in blocks:
+        if isinstance(name, str) and name not in project.names and not name.startswith("x-"):
+            yield name, next(iter(difflib.get_close_matches(name, without, 1)), "")
 
 
 def _blocks(document: Document) -> dict[object, object]:

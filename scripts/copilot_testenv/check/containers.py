@@ -25,6 +25,9 @@ _ITSELF = re.compile(r"container dependencies: container (\S+) cannot depend on 
 _ESSENTIAL = re.compile(r"essential container (\S+) can only have status")
 _REFUSALS = (_MISSING, _CYCLE, _ITSELF, _ESSENTIAL)
 _END = frozenset({"success", "complete"})
+# The host in an address, or the value of a variable that names a host.
+_HOST = re.compile(r"(?:[a-z][a-z0-9+.-]*://(?:[^/@]*@)?)?(?P<host>[A-Za-z0-9-]+)(?::[0-9]+)?(?:/.*)?")
+_NAMES_HOST = re.compile(r"(?:^|_)(?:HOST|HOSTNAME|SERVER|ADDR|ADDRESS)$")
 _MOVING = frozenset({"latest", "stable", "main", "master", "edge", "nightly"})  # words in tags that move
 
 
@@ -51,6 +54,30 @@ def givens(project: Project) -> Iterator[Finding]:
 def images(project: Project) -> Iterator[Finding]:
     """Find images whose tag may move to another image; hadolint reports those in a Dockerfile."""
     yield from in_environments(_images(project))
+
+
+def hosts(project: Project) -> Iterator[Finding]:
+    """Find variables that name a sidecar as a host: the containers of a task share localhost, and no names.
+
+    Source: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-task-networking.html
+    """
+    yield from in_environments(_hosts(project))
+
+
+def _hosts(project: Project) -> Iterator[tuple[str, Finding]]:
+    for document, environment, template in project.templates():
+        every = containers(template)
+        sidecars = {each.name for each in every if not each.main} - set(project.services)
+        for each in every:
+            for name, given in each.variables.items():
+                found = _HOST.fullmatch(given) if isinstance(given, str) else None
+                if not found or found["host"] not in sidecars:
+                    continue
+                if "://" in given or _NAMES_HOST.search(name):
+                    what = f"{name} names the sidecar {found['host']} as a host, which the task does not know"
+                    line = where(document, environment, *each.keys, "variables", name)
+                    instead = "write `localhost`: the containers of a task share it"
+                    yield environment, Finding(document.path, line, "sidecar-host", "error", what, instead)
 
 
 def _dependencies(project: Project) -> Iterator[tuple[str, Finding]]:
@@ -317,4 +344,4 @@ def _dependency(document: Document, line: int, what: str, instead: str) -> Findi
     return Finding(document.path, line, "dependency", "error", what, instead)
 
 
-RULES = (dependencies, startup, givens, images)
+RULES = (dependencies, startup, givens, images, hosts)

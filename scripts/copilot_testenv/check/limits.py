@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import yaml
 
@@ -78,7 +78,7 @@ _RETENTION = Limit(
     f"one of {', '.join(map(str, RETENTION))}",
     _nearest_retention,
 )
-_PORT = _number(1, 65535)
+_PORT = replace(_number(1, 65535), instead=lambda _: "write the port on which the container listens")
 _CHECKED_PATH = _form(r"/.{0,1023}", "a path that begins with `/`", "write it with a `/` at the beginning")
 _COMMAND = _form(
     "CMD|CMD-SHELL|NONE",

@@ -38,9 +38,9 @@ def _own(project: Project, document: Document, name: str) -> Iterator[Finding]:
             what,
             f"write some of {known}" if known else "leave it out there",
         )
-    elif found.get("type") not in service_sidecar.KINDS:
+    elif found.get("type") not in service_sidecar.OWN_KINDS:
         what = f"`own_services` of the settings names {name}, which is a {found.get('type')}"
-        kinds = " or a ".join(service_sidecar.KINDS)
+        kinds = " or a ".join(service_sidecar.OWN_KINDS)
         yield _finding(found, ("type",), what, f"name a {kinds} there, or leave it out")
     elif name in mapping(document.data, "environments", environment, "sidecars"):
         what = (

@@ -15,6 +15,7 @@ from copilot_testenv.core import documents
 from copilot_testenv.state import last_copy
 
 _SOURCE = "STAGE_DATABASE_URL"  # the settings build DATABASES["stage"] from it
+_TARGET = "DATABASE_URL"
 _REDIS = frozenset({"redis", "valkey", "redis-stack", "redis-stack-server", "keydb", "dragonfly"})
 
 
@@ -89,7 +90,7 @@ def grace(project: Project) -> Iterator[Finding]:
 
 
 def source(project: Project) -> Iterator[Finding]:
-    """Find containers of the test environment that copy staging's database and lack its address."""
+    """Find test containers that copy staging's database, and lack its address or copy from their own."""
     for document, environment, template in project.templates():
         if environment != project.settings.test_env:
             continue
@@ -99,14 +100,20 @@ def source(project: Project) -> Iterator[Finding]:
             if what == running.COPYING
         }
         for each in containers(template):
-            given = {*each.variables, *each.secrets}
+            if each.name not in copying:
+                continue
+            given = {**each.variables, **each.secrets}
             in_file = value(document, environment, *each.keys, "env_file")
-            if each.name in copying and _SOURCE not in given and not in_file:
-                line = where(document, environment, *each.keys, "secrets")
+            line = where(document, environment, *each.keys, "secrets")
+            if _SOURCE not in given and not in_file:
                 what = f"{each.name} copies staging's database and has no {_SOURCE} (in {environment})"
                 example = documents.page("stack.md")
                 instead = f"write the secret {_SOURCE} for it and for the service, as {example} has it"
                 yield Finding(document.path, line, "copy-source", "warning", what, instead)
+            elif _SOURCE in given and given[_SOURCE] == given.get(_TARGET):
+                what = f"{each.name} has one address as {_SOURCE} and as {_TARGET} (in {environment})"
+                instead = f"give {_SOURCE} the address of staging's database, by a role that can only read"
+                yield Finding(document.path, line, "copy-source", "error", what, instead)
 
 
 def _wiped(project: Project) -> Iterator[tuple[str, Finding]]:

@@ -263,10 +263,10 @@ def _fix(session: Session, *, plan: bool, today: date | None = None) -> None:
 
 
 def _write(session: Session, changes: list[patches.Change], *, plan: bool) -> int:
-    """Show the changes, and write them unless `plan`; return their number."""
+    """Show the changes, and write them unless `plan`, whose result they are; return their number."""
     root = session.settings.root
     for line in cures.shown(changes, root):
-        session.report.say(line)
+        (session.report.data if plan else session.report.say)(line)
     for change in () if plan else changes:
         patches.write(change, root)
     return len(changes)

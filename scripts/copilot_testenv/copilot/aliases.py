@@ -58,6 +58,15 @@ def of(found: Mapping[str, Any], environment: str) -> Iterator[Alias]:
                 break
 
 
+def place(found: Mapping[str, Any], environment: str) -> tuple[frozenset[str], str]:
+    """Return the host names that a service has in an environment, and the path that it answers to."""
+    base = manifest.mapping(found, "http")
+    path = manifest.mapping(found, "environments", environment, "http").get("path", base.get("path"))
+    return frozenset(_plain(alias.name) for alias in of(found, environment)), f"/{path or ''}".replace(
+        "//", "/"
+    )
+
+
 def clash(one: str, other: str) -> bool:
     """Return True where the same request could match both names, because they are equal or have a wildcard.
 
@@ -96,7 +105,8 @@ def require_free(names: Mapping[str, str], settings: Settings, folders: list[Pat
     """Raise Refused, with file and line, where a manifest gives one of these host names to another service.
 
     `names` maps each host name to its source; `folders` are the workspaces whose manifests are read. The
-    service in the test environment may have its own alias and no other.
+    services of the shared slot may have their own aliases in the test environment, or one together, and no
+    other.
     """
     for folder in folders:
         for file in workspace_files.similar_service_files(folder):
@@ -110,7 +120,7 @@ def require_free(names: Mapping[str, str], settings: Settings, folders: list[Pat
                 continue  # Copilot reports the error
             shown = file.relative_to(folder).as_posix()
             for environment, alias in _all(found):
-                mine = environment == settings.test_env and service == settings.base and not settings.slug
+                mine = environment == settings.test_env and service in settings.peers and not settings.slug
                 for name, source in names.items():
                     if not mine and clash(name, alias.name):
                         where = f"{shown}:{line(text, alias.keys)}"

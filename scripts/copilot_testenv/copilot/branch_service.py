@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from copilot_testenv.copilot.manifest import inside, read
+from copilot_testenv.copilot.manifest import inside, mapping, read
 from copilot_testenv.copilot.sidecars import running_project
 from copilot_testenv.core import workspace_files
 from copilot_testenv.core.errors import Failed, Refused, SettingsError
@@ -27,6 +29,32 @@ _NAMES = frozenset({"alias", "hosted_zone"})  # Copilot creates DNS records for 
 _LABEL = 63  # characters between two dots of a host name; RFC 1035
 
 
+@dataclass(frozen=True)
+class Addresses:
+    """The addresses of a branch's own services; without a host it is the shared slot, which has none.
+
+    `host` is the page's host name. `urls` are the URLs of the slot's web services, without a path, by their
+    names in the workspace; empty where the page's service is the only one.
+    """
+
+    host: str = ""
+    urls: Mapping[str, str] = field(default_factory=dict)
+
+    def host_of(self, settings: Settings) -> str:
+        """Return the host name of a service of the slot: its own, or the page's where it has none."""
+        return urlsplit(self.urls.get(settings.base, "")).hostname or self.host
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables with which the branch's services know each other."""
+        return {url_variable(name): url for name, url in self.urls.items()}
+
+
+def url_variable(service: str) -> str:
+    """Return the name of the variable with the URL of a web service of the slot: `API_URL` for `api`."""
+    return f"{service.upper().replace('-', '_')}_URL"
+
+
 def host(settings: Settings, domain: str) -> str:
     """Return the host name of a branch's own service. Raises SettingsError where it cannot have one.
 
@@ -35,9 +63,9 @@ def host(settings: Settings, domain: str) -> str:
     is below localhost, which browsers resolve to this machine.
     """
     if settings.target == "sandbox":
-        return f"{settings.slug}.localhost"
+        return f"{settings.host_label}.localhost"
     if settings.test_domain:
-        return f"{settings.slug}.{settings.test_domain}"
+        return f"{_checked(settings.host_label, settings)}.{settings.test_domain}"
     if not domain or _imports_certificates(settings):
         has = "has no domain" if not domain else f"imports certificates in {settings.test_env}"
         raise SettingsError(
@@ -47,13 +75,18 @@ def host(settings: Settings, domain: str) -> str:
             "the wildcard's DNS record point to its load balancer, and set TEST_DOMAIN. Or deploy the "
             "branch to the shared slot, without --isolated."
         )
-    if len(settings.service) > _LABEL:
+    label = _checked(settings.service, settings)
+    return f"{label}.{settings.test_env}.{settings.app}.{domain}"
+
+
+def _checked(label: str, settings: Settings) -> str:
+    if len(label) > _LABEL:
+        or_domain = "" if settings.test_domain else ", or set TEST_DOMAIN"
         raise SettingsError(
-            f"The first part of the host name of {settings.service} would have {len(settings.service)} "
-            f"characters, and DNS allows {_LABEL}: give the service {settings.base} a shorter name, or set "
-            "TEST_DOMAIN."
+            f"The first part of the host name of {settings.service} would have {len(label)} characters, and "
+            f"DNS allows {_LABEL}: give the service {settings.base} a shorter name{or_domain}."
         )
-    return f"{settings.service}.{settings.test_env}.{settings.app}.{domain}"
+    return label
 
 
 def _imports_certificates(settings: Settings) -> bool:
@@ -65,8 +98,19 @@ def _imports_certificates(settings: Settings) -> bool:
     return bool(value)
 
 
-def generate(folder: Path, settings: Settings, name: str) -> Path:
-    """Write `copilot/<service>/` into a worktree, for the host `name`; return the path of its manifest.
+def web_services(folder: Path, settings: Settings) -> list[Settings]:
+    """Return those of the slot's other services that are web services in a workspace."""
+    return [own for own in settings.others if is_web(folder, own.base)]
+
+
+def is_web(folder: Path, name: str) -> bool:
+    """Return True if the workspace has a web service of that name."""
+    file = inside(folder / "copilot" / name / workspace_files.NAME, folder)
+    return file.is_file() and read(file).get("type") == SERVICE_TYPE
+
+
+def generate(folder: Path, settings: Settings, addresses: Addresses) -> Path:
+    """Write `copilot/<service>/` into a worktree, for these addresses; return the path of its manifest.
 
     Raises Refused where the branch already has such a service, SettingsError where the new manifest cannot be
     made from the branch's.
@@ -89,11 +133,12 @@ def generate(folder: Path, settings: Settings, name: str) -> Path:
         yaml.preserve_quotes = True
         yaml.width = 10_000
         content = yaml.load(manifest.read_text(encoding="utf-8"))
-        rules = (_edit_other if settings.web else _edit)(content, settings, name)
+        is_web = not settings.web or (isinstance(content, dict) and content.get("type") == SERVICE_TYPE)
+        rules = (_edit if is_web else _edit_other)(content, settings, addresses)
         with manifest.open("w", encoding="utf-8") as file:
             yaml.dump(content, file)
         if settings.target == "sandbox" and rules and not _imports_certificates(settings):
-            _answer_to_host_only(inside(own / _PATCHES, folder), name, rules)
+            _answer_to_host_only(inside(own / _PATCHES, folder), addresses.host_of(settings), rules)
     except (YAMLError, ValueError, RecursionError) as error:
         raise SettingsError(
             f"copilot/{settings.base}/manifest.yml of the branch cannot be read: "
@@ -104,7 +149,7 @@ def generate(folder: Path, settings: Settings, name: str) -> Path:
     return manifest
 
 
-def _edit(manifest: Any, settings: Settings, name: str) -> int:
+def _edit(manifest: Any, settings: Settings, addresses: Addresses) -> int:
     """Change the manifest in place; return its number of listener rules. Raises SettingsError."""
     kind = manifest.get("type") if isinstance(manifest, dict) else None
     if kind != SERVICE_TYPE:
@@ -112,7 +157,8 @@ def _edit(manifest: Any, settings: Settings, name: str) -> int:
             f"copilot/{settings.base}/manifest.yml is of type {kind!r}, and only a {SERVICE_TYPE} can "
             "have a host name of its own: deploy it to the shared slot."
         )
-    block = _name(manifest, settings, name)
+    block = _name(manifest, settings, addresses)
+    name = addresses.host_of(settings)
     # The environment's list replaces the base's.
     more = _rules(block) or _rules(manifest)
     for holder in (manifest, block):  # every alias in it is another service's name
@@ -131,17 +177,17 @@ def _edit(manifest: Any, settings: Settings, name: str) -> int:
     return 1 + len(more)
 
 
-def _edit_other(manifest: Any, settings: Settings, name: str) -> int:
+def _edit_other(manifest: Any, settings: Settings, addresses: Addresses) -> int:
     """Change the manifest of a service without a host name; return 0, its number of listener rules."""
     if not isinstance(manifest, dict):
         raise SettingsError(f"copilot/{settings.base}/manifest.yml is not a mapping.")
-    block = _name(manifest, settings, name)
+    block = _name(manifest, settings, addresses)
     for holder in (manifest, block):
         _remove_aliases(holder)
     return 0
 
 
-def _name(manifest: Any, settings: Settings, name: str) -> Any:
+def _name(manifest: Any, settings: Settings, addresses: Addresses) -> Any:
     """Give the service its name and its containers their variables; return the environment's block."""
     _name_peers(manifest, settings)
     manifest["name"] = settings.service
@@ -150,8 +196,18 @@ def _name(manifest: Any, settings: Settings, name: str) -> Any:
     placed = (manifest.get("sidecars") or {}, block.get("sidecars") or {})
     names |= dict.fromkeys(name for name in settings.companions if any(name in each for each in placed))
     users = [_mapping(block, "sidecars", name) for name in names]
+    places = [(), *(("sidecars", name) for name in names)]
+    secrets = {
+        key for each in (manifest, block) for place in places for key in mapping(each, *place, "secrets")
+    }
+    if taken := sorted(secrets & addresses.variables.keys()):
+        raise SettingsError(
+            f"copilot/{settings.base}/manifest.yml has the secret {taken[0]}, and an isolated branch has a "
+            "variable of that name with the address of its service: give the secret another name."
+        )
+    variables = {SUFFIX: settings.database_suffix, HOST: addresses.host, **addresses.variables}
     for container in (block, *users):
-        _mapping(container, "variables").update({SUFFIX: settings.database_suffix, HOST: name})
+        _mapping(container, "variables").update(variables)
     return block
 
 

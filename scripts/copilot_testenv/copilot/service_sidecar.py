@@ -19,6 +19,7 @@ from copilot_testenv.core.errors import Refused, SettingsError
 from copilot_testenv.core.settings import SERVICE_TYPE
 
 KINDS = ("Worker Service", "Backend Service")
+OWN_KINDS = (*KINDS, SERVICE_TYPE)  # that can be deployed beside the web service
 OF_PERSON = "essential"  # the one key of such a sidecar that a person may change
 SECRETS = "/copilot/${COPILOT_APPLICATION_NAME}/${COPILOT_ENVIRONMENT_NAME}/secrets/"
 # Only servers read these: a worker does not take them from the web service's block.

@@ -74,9 +74,7 @@ class Settings:
     sandbox_environments: tuple[str, ...] = ()  # that the sandbox makes besides; `all`: each with a manifest
     containers: str = "auto"  # what runs the sandbox's containers: auto, engine or processes
     services: tuple[str, ...] = ()  # all services that belong to a branch; empty: `service` alone
-    own_services: tuple[
-        str, ...
-    ] = ()  # those of them that are deployed beside the web service, not in its task
+    own_services: tuple[str, ...] = ()  # those that are deployed beside the web service, not in its task
     hours: office_hours.OfficeHours | None = None  # outside them deployments sleep; None: always awake
     deploy_with: str = COPILOT  # what deploys: Copilot's binary, or CLOUDFORMATION itself
     configured: bool = True  # the workspace has settings of these tasks, or TEST_ENV is set
@@ -109,6 +107,11 @@ class Settings:
         """The service that the slot is named by: its web service."""
         web = self.web or self.base
         return f"{web}-{self.slug}" if self.slug else web
+
+    @property
+    def host_label(self) -> str:
+        """The first part of its host name below TEST_DOMAIN or localhost: the page's is the slug alone."""
+        return self.service if self.web else self.slug
 
     @property
     def peers(self) -> tuple[str, ...]:

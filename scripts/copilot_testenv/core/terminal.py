@@ -88,10 +88,11 @@ def _wrapped(line: str, width: int) -> list[str]:
     if len(line) <= width:
         return [line]
     indent = line[: len(line) - len(line.lstrip())]
-    kept = _COMMAND.sub(lambda command: command[0].replace(" ", _SPACE), line)
+    kept = _COMMAND.sub(lambda command: command[0].replace(" ", _SPACE), line.lstrip())
     rows = textwrap.wrap(
         kept,
         width,
+        initial_indent=indent,
         expand_tabs=False,
         replace_whitespace=False,
         break_long_words=False,

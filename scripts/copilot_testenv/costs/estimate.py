@@ -177,7 +177,7 @@ def short(found: Estimate) -> str:
         span = f"until {found.until}" if found.until else f"in {found.running or 0:.0f} h"
         total = f"{found.until_end:.2f} USD {span}"
     without = f"; left out: {'; '.join(found.left_out)}" if found.left_out else ""
-    since = f", {first:%Y-%m}" if (first := oldest(found)) else ""
+    since = f", the oldest of {first}" if (first := oldest(found)) else ""
     hour = "an hour" if not found.awake else f"an hour while awake ({found.awake})"
     beside = f"; and {', '.join(found.others)}" if found.others else ""
     return (

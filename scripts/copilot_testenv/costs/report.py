@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from copilot_testenv.copilot import addons, manifest
 from copilot_testenv.copilot.resource_usage import shown
-from copilot_testenv.core import expiry, moments
+from copilot_testenv.core import documents, expiry, moments
 from copilot_testenv.core.errors import UsageError
 from copilot_testenv.core.terminal import as_json
 from copilot_testenv.costs import prices
@@ -64,24 +64,26 @@ def cost(session: Session, *, json: bool, region: str, node: str) -> None:
         others=others,
     )
     comparison = compare(found, deployed, node or CACHE_NODE, others)
-    assumed = assumptions(found, comparison)
+    assumed = conditions(found, comparison)
     if json:
-        session.report.data(as_json(_document(comparison, assumed)))
+        session.report.data(as_json(_document(comparison, [*assumed, *of_every_estimate(comparison)])))
         return
     for line in (*_left_out(comparison), *assumed):
         session.report.say(line)
-    _show(session, comparison)  # last, because this is what is read first
+    _show(session, comparison)
+    session.report.say(
+        "Shared resources, data transfer, logs, images and backups are in no sum: "
+        f"{documents.page('costs.md#what-every-estimate-assumes')}."
+    )
 
 
-def assumptions(found: Mapping[str, Any], comparison: Comparison) -> list[str]:
-    """Return the assumptions of the sums, one sentence each."""
+def conditions(found: Mapping[str, Any], comparison: Comparison) -> list[str]:
+    """Return what is assumed of these two deployments, one sentence each."""
     deployed, always_on, listed = comparison.deployed, comparison.always_on, comparison.deployed.prices
     since_when = oldest(deployed, always_on)
     since = f", the oldest of {since_when}" if since_when else ""
     sentences = [
-        f"List prices of {listed.region}{since}, without tax, free tier, Savings Plans and discounts.",
-        "prices.json has the source and date of each. What runs in the sandbox costs nothing.",
-        "Sidecars run inside the task's cpu and memory: Redis and the startup sidecar add nothing.",
+        f"List prices of {listed.region}{since}, without tax, free tier, Savings Plans and discounts."
     ]
     if deployed.takes.spot or always_on.takes.spot:
         spot = listed.spot_discount
@@ -95,18 +97,34 @@ def assumptions(found: Mapping[str, Any], comparison: Comparison) -> list[str]:
         for each in (deployed, always_on)
         if each.takes.at_most is not None
     ]
-    if deployed.shared or always_on.shared:
-        sentences.append(
-            "What is called shared are the environment's own resources: they serve all its deployments, are "
-            f"deleted with the last service that needs them and are in no sum. They are in {ZONES} zones, as "
-            "Copilot makes them; their data and capacity units (LCU) are not counted."
-        )
     if deployed.awake:
         sentences.append(
             f"Office hours ({deployed.awake}): the tasks of {deployed.environment} are counted for "
             f"{deployed.hours_a_month:.0f} h a month, {deployed.awake.a_week:g} h a week; what somebody "
             "wakes or lets sleep besides is not."
         )
+    blocks = found.get("environments")
+    if not isinstance(blocks, Mapping) or not isinstance(blocks.get(STAGE), Mapping):
+        sentences.append(
+            f"The manifest has no block `{STAGE}`, so its base is counted, as Copilot would deploy it."
+        )
+    return sentences
+
+
+def of_every_estimate(comparison: Comparison) -> list[str]:
+    """Return what every estimate assumes and leaves out, one sentence each."""
+    deployed, always_on, listed = comparison.deployed, comparison.always_on, comparison.deployed.prices
+    sentences = [
+        "prices.json has the source and date of each price. What runs in the sandbox costs nothing.",
+        "Sidecars run inside the task's cpu and memory: Redis and the startup sidecar add nothing.",
+    ]
+    if deployed.shared or always_on.shared:
+        sentences.append(
+            "What is called shared are the environment's own resources: they serve all its deployments, are "
+            f"deleted with the last service that needs them and are in no sum. They are in {ZONES} zones, as "
+            "Copilot makes them; their data and capacity units (LCU) are not counted."
+        )
+    valkey = _for_each(listed, f"valkey {comparison.node}")
     sentences.append(
         f"Not counted: data transfer, one-off tasks, logs ({_for_each(listed, 'logs')}), images "
         f"({_for_each(listed, 'images')}) and backups."
@@ -117,7 +135,6 @@ def assumptions(found: Mapping[str, Any], comparison: Comparison) -> list[str]:
         else f"{deployed.environment} has its database on a server that is there anyway; one of its own, a "
         f"db.t4g.micro, is {_for_each(listed, 'db.t4g.micro')}, and {_for_each(listed, 'db-storage')}."
     )
-    valkey = _for_each(listed, f"valkey {comparison.node}")
     sentences.append(
         f"Always on is the block `{STAGE}` of the same manifest, {HOURS_A_MONTH} h a month, and one "
         f"ElastiCache node with Redis OSS and no replica (with Valkey: {valkey})."
@@ -126,11 +143,6 @@ def assumptions(found: Mapping[str, Any], comparison: Comparison) -> list[str]:
         f"The saving assumes that the deployment also stays for those {HOURS_A_MONTH} h: a deployment that "
         "is torn down when it expires saves more."
     )
-    blocks = found.get("environments")
-    if not isinstance(blocks, Mapping) or not isinstance(blocks.get(STAGE), Mapping):
-        sentences.append(
-            f"The manifest has no block `{STAGE}`, so its base is counted, as Copilot would deploy it."
-        )
     return sentences
 
 

@@ -11,11 +11,13 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import yaml
 
 from copilot_testenv.branch_guard.template_values import LATE
 from copilot_testenv.copilot import branch_service, capacity, cloudformation, manifest
+from copilot_testenv.copilot.branch_service import Addresses
 from copilot_testenv.copilot.templates import Refusal, Template
 from copilot_testenv.core import workspace_files
 from copilot_testenv.core.errors import SettingsError
@@ -63,11 +65,11 @@ class Packaged:
             if settings.capacity == capacity.SPOT_FIRST and not _has_spot(workspace, service, environment):
                 text = text.replace("FARGATE_SPOT", "FARGATE")  # the deploy is tried again, on demand
             if settings.slug:
-                host = _host(workspace, service, environment)
-                text = self._own(text, host)
-                values = {key: self._own(each, host) for key, each in values.items()}
+                addresses = self._addresses(workspace, service, environment)
+                text = self._own(text, addresses)
+                values = {key: self._own(each, addresses) for key, each in values.items()}
                 if settings.target == "sandbox":
-                    text = _answering_to(host, text)
+                    text = _answering_to(addresses.host_of(settings), text)
         except FileNotFoundError as error:
             return Refusal(_missing(workspace, Path(str(error.filename)), environment))
         except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError, RecursionError) as error:
@@ -98,13 +100,28 @@ class Packaged:
             f"package --env {settings.test_env}` and commit; else make the change in the template too."
         )
 
-    def _own(self, text: str, host: str) -> str:
-        """Return the text with the slug and the host of the slot in the places of SLUG and HOST."""
+    def _own(self, text: str, own: Addresses) -> str:
+        """Return the text with the slot's addresses and slug in the places of the placeholders."""
         settings = self.settings
-        hosts = [HOST, f"{SLUG}.{settings.test_domain}"] if settings.test_domain else [HOST]
-        for each in hosts:
-            text = text.replace(each, host)
+        for domain in filter(None, (HOST, settings.test_domain and f"{SLUG}.{settings.test_domain}")):
+            page = settings.peers[0]
+            names = sorted((name for name in own.urls if name != page), key=len, reverse=True)
+            for name in names:  # one name can be the end of another
+                each, url = f"{name}-{domain}", own.urls[name]
+                text = text.replace(f"https://{each}", url).replace(each, urlsplit(url).hostname or "")
+            if page in own.urls:
+                text = text.replace(f"https://{domain}", own.urls[page])
+            text = text.replace(domain, own.host)
         return text.replace(f"_{SLUG}", settings.database_suffix).replace(SLUG, settings.slug)
+
+    def _addresses(self, workspace: Path, service: str, environment: str) -> Addresses:
+        """Return the addresses of the branch's own services, from the manifest that was generated for one."""
+        found = manifest.read(workspace / "copilot" / service / workspace_files.NAME)
+        variables = manifest.mapping(found, "environments", environment, "variables")
+        webs = [name for name in self.settings.peers if branch_service.is_web(workspace, name)]
+        given = {name: variables.get(branch_service.url_variable(name)) for name in webs if len(webs) > 1}
+        urls = {name: str(url) for name, url in given.items() if url}
+        return Addresses(str(variables[branch_service.HOST]), urls)
 
 
 def asset(workspace: Path, environment: str, key: str) -> bytes | None:
@@ -158,13 +175,6 @@ def _has_spot(workspace: Path, service: str, environment: str) -> bool:
     found = manifest.read(workspace / "copilot" / service / workspace_files.NAME)
     block = manifest.mapping(found, "environments", environment)
     return capacity.on_demand(block.get("count", found.get("count"))) is not None
-
-
-def _host(workspace: Path, service: str, environment: str) -> str:
-    """Return the host name of a branch's own service, from the manifest that was generated for it."""
-    found = manifest.read(workspace / "copilot" / service / workspace_files.NAME)
-    variables = manifest.mapping(found, "environments", environment, "variables")
-    return str(variables[branch_service.HOST])
 
 
 def _answering_to(host: str, text: str) -> str:

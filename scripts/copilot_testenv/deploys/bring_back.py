@@ -61,7 +61,8 @@ def _brought_back(
 ) -> str:
     """Delete the new services, the last one first, and bring the others back; say what serves then."""
     names = ", ".join(own.service for own in changed)
-    session.report.say(f"The deploy has failed: {names} are brought back to what they were.")
+    back = "is brought back to what it was" if len(changed) == 1 else "are brought back to what they were"
+    session.report.say(f"The deploy has failed: {names} {back}.")
     new = [own for own in reversed(changed) if not releases[own.service]]
     old = [own for own in changed if releases[own.service]]
     faults = []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from copilot_testenv.copilot.manifest import mapping
 from copilot_testenv.core.errors import UserError
-from copilot_testenv.deploys.container_log import cause, last_lines, quoted
+from copilot_testenv.deploys.container_log import cause, lines_of_ended, quoted
 from copilot_testenv.state import live
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def wrong(session: Session, target: Target, url: str | None, found: list[Ended])
     """Return what has ended, why, and its last lines."""
     task, container = found[0]
     try:
-        lines = last_lines(target.aws, session.settings, container.name, task)
+        lines = lines_of_ended(target.aws, session.settings, container.name, task)
     except UserError as error:
         lines = [f"(its log cannot be read: {error})"]
     why = f": {reason}" if (reason := cause(lines)) else ""

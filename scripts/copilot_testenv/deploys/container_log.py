@@ -6,6 +6,8 @@ import itertools
 import re
 from typing import TYPE_CHECKING
 
+from copilot_testenv.core.polling import until
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 LAST_LINES = 30
 _READ = 200  # of which the load balancer's health checks may be nearly all
+_HEALTH_CHECKS = 3  # lines of them that are shown where there are no others
+_LATE_SECONDS = 10.0  # after which CloudWatch has a line that was written
 # The last line of a traceback, and how management commands end: at the line's beginning, with a text.
 _ERROR = re.compile(
     r"(?:[A-Za-z_][\w.]*\.)?(?:[A-Z]\w*(?:Error|Exception|Exit|Warning|DoesNotExist|ImproperlyConfigured)"
@@ -26,6 +30,7 @@ _PASSING = re.compile(
     r"|gaierror|\bOSError"
 )
 _APPLYING = re.compile(r"Applying (?P<name>[\w.]+)\.\.\.(?P<ended> OK| FAKED)?")
+_UNDERLINES = re.compile(r"\s*[~^][~^\s]*")
 _FRAME = re.compile(r'(?P<indent> *)File "(?P<file>[^"]+)", line \d')
 _OF_A_LIBRARY = re.compile(r"/(?:site|dist)-packages/|/lib(?:64)?/python\d|^<frozen ")
 _LEFT_OUT = "[…]"
@@ -35,11 +40,26 @@ _HEALTH_CHECK = re.compile(r"ELB-HealthChecker|\bGET \S*/healthz\b")
 def last_lines(aws: Aws, settings: Settings, container: str, task: Task) -> list[str]:
     """Return the last LAST_LINES lines of a task's container. Raises Failed.
 
-    Health checks are left out, and of tracebacks what `without_libraries` leaves out.
+    Health checks are left out where there are other lines, and of tracebacks what `without_libraries` leaves
+    out.
     """
     group = f"/copilot/{settings.app}-{settings.test_env}-{settings.service}"
     found = aws.last_lines(group, f"copilot/{container}/{task.id}", _READ)
-    return without_libraries([line for line in found if not is_health_check(line)])[-LAST_LINES:]
+    others = [line for line in found if not is_health_check(line)]
+    return without_libraries(others or found[-_HEALTH_CHECKS:])[-LAST_LINES:]
+
+
+def lines_of_ended(aws: Aws, settings: Settings, container: str, task: Task) -> list[str]:
+    """Return the last lines of a container that has just ended; wait for them, as logs arrive late.
+
+    Raises Failed.
+    """
+    return until(
+        lambda: last_lines(aws, settings, container, task),
+        bool,
+        seconds=_LATE_SECONDS / 10 if settings.target == "sandbox" else _LATE_SECONDS,
+        every=0.2 if settings.target == "sandbox" else 1,
+    )
 
 
 def without_libraries(lines: Sequence[str]) -> list[str]:
@@ -109,8 +129,15 @@ def _alike(lines: list[str]) -> list[str]:
     return [re.sub(r"\d+", "0", line) for line in lines]
 
 
-def quoted(lines: list[str], indent: str = "  ") -> list[str]:
-    """Return the lines of a log, indented below the sentence that announces them; equal neighbours as one."""
-    runs = [(line, len(list(run))) for line, run in itertools.groupby(lines)]
+def quoted(
+    lines: list[str], indent: str = "  ", none: str = "none has arrived in CloudWatch Logs"
+) -> list[str]:
+    """Return the lines of a log, indented below the sentence that announces them; equal neighbours as one.
+
+    Without lines, return `none` in brackets. Lines with which a traceback of Python underlines the one before
+    are left out: a narrow terminal breaks that one, so they would underline something else.
+    """
+    told = [line for line in lines if not _UNDERLINES.fullmatch(line)]
+    runs = [(line, len(list(run))) for line, run in itertools.groupby(told)]
     shown = [f"{indent}{line} ({count} times)" if count > 1 else f"{indent}{line}" for line, count in runs]
-    return shown or [f"{indent}(it wrote none)"]
+    return shown or [f"{indent}({none})"]

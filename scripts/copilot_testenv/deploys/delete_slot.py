@@ -69,6 +69,15 @@ class SlotSnapshot:
         return self.stack.tags.get("deployed_at") if self.stack else None
 
     @property
+    def services(self) -> tuple[SlotSnapshot, ...]:
+        """The services of the slot, its web service last: the others work on its database."""
+        return (*self.others, self)
+
+    @property
+    def stacks(self) -> list[Stack]:
+        return [each.stack for each in self.services if each.stack]
+
+    @property
     def template_folders(self) -> list[str]:
         """The folders of the application's bucket to which Copilot uploads the slot's templates.
 
@@ -199,17 +208,15 @@ class Slot:
         stack, deployer = self.snapshot.stack, self.session.deployer(self.target)
         self._delete_others(receipt, stop, lease)
         if stack:
-            self._end_office_hours(stack)
+            self.end_office_hours(stack)
         if self.snapshot.ours and not settings.web:  # the slot's database goes with its web service
             self._drop_database(receipt)
             lease.require_held()
         self.target.copilot.require_marked()
         functions = aws.functions(stack.name) if stack else []
         if stack and self._delete_service(deployer.delete_service, stack.name, receipt, stop):
-            of_application = [] if settings.slug else [SlotPart("service", settings.service)]
-            receipt.gone[:0] = [*of_application, SlotPart("stack", stack.name)]
-            self.note_log_group(receipt, is_left=aws.has_log_group(f"/copilot/{settings.stack_name}"))
-            self.delete_function_logs(functions, receipt)
+            is_left = aws.has_log_group(f"/copilot/{settings.stack_name}")
+            self.note_stack(receipt, functions, is_left=is_left)
         lease.require_held()
         self.delete_one_off(receipt, stop)
         lease.require_held()
@@ -218,8 +225,7 @@ class Slot:
         self._delete_templates(receipt)
         self.clear_media(receipt)
         if not settings.slug:
-            with self._noting_failure(f"image tags of {images.repository(settings)}", receipt):
-                self._delete_tags(receipt)
+            self.delete_tags(receipt)
         elif self.snapshot.ours:
             with self._noting_failure(f"service {settings.service}", receipt):
                 self._withdraw(receipt)
@@ -255,7 +261,7 @@ class Slot:
         except UserError as error:
             receipt.left.append(f"{what}: {str(error).rstrip('.')}")
 
-    def _end_office_hours(self, stack: Stack) -> None:
+    def end_office_hours(self, stack: Stack) -> None:
         """End the slot's office hours: AWS would start its tasks again while it is deleted.
 
         An error is only reported, because AWS scales no deleted service.
@@ -275,15 +281,19 @@ class Slot:
         if self._run(delete, one_off.name, receipt, stop):
             receipt.gone.append(SlotPart("stack", one_off.name))
 
-    def note_log_group(self, receipt: Receipt, *, is_left: bool) -> None:
-        """Write the log group of the deleted stack into the receipt."""
-        name = f"/copilot/{self.session.settings.stack_name}"
+    def note_stack(self, receipt: Receipt, functions: Sequence[str], *, is_left: bool) -> None:
+        """Write the deleted stack and its log group into the receipt; delete the logs of its functions."""
+        settings = self.session.settings
+        of_application = [] if settings.slug else [SlotPart("service", settings.service)]
+        receipt.gone[:0] = [*of_application, SlotPart("stack", settings.stack_name)]
+        name = f"/copilot/{settings.stack_name}"
         if is_left:
             receipt.left.append(f"log group {name}, which CloudFormation did not delete: do it in CloudWatch")
         else:
             receipt.gone.append(SlotPart("log group", name))
+        self._delete_function_logs(functions, receipt)
 
-    def delete_function_logs(self, functions: Sequence[str], receipt: Receipt) -> None:
+    def _delete_function_logs(self, functions: Sequence[str], receipt: Receipt) -> None:
         """Delete the log groups that Lambda made for the stack's functions: nothing else ends them.
 
         An older role may not do that; the error is only reported, because they cost almost nothing.
@@ -325,14 +335,19 @@ class Slot:
         except UserError as error:
             receipt.left.append(f"media of {settings.service}: {str(error).rstrip('.')}")
 
-    def _delete_tags(self, receipt: Receipt) -> None:
+    def delete_tags(self, receipt: Receipt) -> None:
+        """Delete the images that these tasks pushed to the repository of the shared slot's service."""
         settings, aws = self.session.settings, self.target.aws
-        name, tags = images.repository(settings), images.ours(settings, aws)
-        try:
-            aws.delete_image_tags(name, tags)
-        finally:
-            left = set(images.ours(settings, aws)) if tags else set()
-            receipt.gone += [SlotPart("image tag", f"{name}:{tag}") for tag in tags if tag not in left]
+        name = images.repository(settings)
+        with self._noting_failure(f"image tags of {name}", receipt):
+            tags, left = images.ours(settings, aws), set[str]()
+            try:
+                aws.delete_image_tags(name, tags)
+            except UserError:
+                left.update(images.ours(settings, aws))
+                raise
+            finally:
+                receipt.gone += [SlotPart("image tag", f"{name}:{tag}") for tag in tags if tag not in left]
 
     def _run(self, delete: Deletion, stack: str, receipt: Receipt, stop: Stop) -> bool:
         """Delete a stack, and wait for the end; return True if the stack is gone."""

@@ -13,7 +13,6 @@ from copilot_testenv.aws.stack import tag_text
 from copilot_testenv.branch_guard import branch_files
 from copilot_testenv.ci import deployments
 from copilot_testenv.copilot import (
-    aliases,
     branch_service,
     capacity,
     commands,
@@ -62,7 +61,7 @@ if TYPE_CHECKING:
 
 _ROLLS_BACK = (
     "Interrupted: the deploy is rolled back, which takes seconds in the sandbox and minutes on AWS. "
-    "What was served before comes back; please wait."
+    "What was served before, if anything, comes back; please wait."
 )
 
 
@@ -241,7 +240,7 @@ class _Deploy:
         Without `renders`, what the branch would deploy is not compared with the default branch's.
         """
         settings = self.session.settings
-        scope = branch_files.Scope(services=(settings.base,), environments=False)
+        scope = branch_files.Scope(services=settings.peers, environments=False)
         branch_files.require(folder, settings, self.session.environ, scope, self.branch.name)
         path = str(settings.manifest.relative_to(settings.root))
         file, shown = folder / path, f"{path} of {self.branch.name}"
@@ -253,19 +252,20 @@ class _Deploy:
         for line in companions.missing(settings, found, self.branch.name):
             say(line)
         checkout.prepare_contexts(shell, settings.root, folder, self.branch, builds, say)
-        aliases.require_own(file.read_text(encoding="utf-8-sig"), path, settings)
-        host = own_service.host(settings, self.target.aws) if settings.slug else ""
-        own = {alias.name: self.branch.name for alias in aliases.of(found, settings.test_env)}
-        aliases.require_free({host: self.branch.name} if host else own, settings, [settings.root, folder])
+        addresses = own_service.addresses(settings, self.target.aws, folder)
+        own_service.require_host_names(settings, self.branch, addresses, folder)
+        own_service.require_free_labels(self.session, self.target, self.branch, addresses)
         if settings.slug:
-            branch_service.generate(folder, settings, host)
+            branch_service.generate(folder, settings, addresses)
         deployer = self.session.deployer(self.target.for_slot(settings))
         if renders:
             templates = deployer.templates
             if note := templates.note(folder):
                 self.session.report.say(note)
-            rendered_guard.require_harmless(self.session, templates, self.branch, folder, host)
-        others = deploy_others.prepared(self.session, self.target, self.branch, folder, host, renders=renders)
+            rendered_guard.require_harmless(self.session, templates, self.branch, folder, addresses)
+        others = deploy_others.prepared(
+            self.session, self.target, self.branch, folder, addresses, renders=renders
+        )
         return deployer, others
 
     def _deploy(self, before: Stack | None, lease: Lease, *, is_new: bool) -> Served:
@@ -328,7 +328,7 @@ class _Deploy:
                     office_hours.apply(session, self.target, before)
                     served = settling.wait_until_served(session, self.target, self.branch, stop)
                 roll = deploy_others.Roll(session, self.branch, lease, folder, self.tags, changed)
-                roll.deploy(others, tags, stop)
+                served = outcome.together(served, roll.deploy(others, tags, stop))
         if old and old == self.target.aws.resource(settings.stack_name, "TaskDefinition"):
             outcome.tell_unchanged(self.session, served.deployment)
         return served
@@ -353,7 +353,8 @@ class _Deploy:
             return None
         deployment = live.describe(self.session, self.target, before, tasks)
         page = open_page(deployment.url or "")
-        if page.fault not in {None, "closed"}:
+        others = [open_page(url) for url in deployment.more_urls.values()]
+        if any(each.fault not in {None, "closed"} for each in (page, *others)):
             return None
         if self.session.settings.hours:  # a run that was killed can have left them unset
             office_hours.apply(self.session, self.target, before)

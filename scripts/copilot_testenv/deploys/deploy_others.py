@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from copilot_testenv.branch_guard import branch_files
 from copilot_testenv.copilot import application, branch_service, commands, manifest
 from copilot_testenv.core import checkout, workspace_files
 from copilot_testenv.core.errors import Refused, SettingsError, UserError
@@ -20,6 +19,7 @@ from copilot_testenv.deploys import (
     container_log,
     environment_turn,
     office_hours,
+    own_service,
     rendered_guard,
     settling,
     slot_services,
@@ -34,10 +34,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from copilot_testenv.aws.stack import Stack, Task
+    from copilot_testenv.copilot.branch_service import Addresses
     from copilot_testenv.core.git import Branch
     from copilot_testenv.core.process import Stop
     from copilot_testenv.core.settings import Settings
     from copilot_testenv.deployers.deployer import Deployer
+    from copilot_testenv.deploys.outcome import Served
     from copilot_testenv.deploys.stack_tags import StackTags
     from copilot_testenv.session import Session, Target
     from copilot_testenv.state.lease import Lease
@@ -49,7 +51,8 @@ class Other:
 
     session: Session
     target: Target
-    host: str  # of the slot's page; empty in the shared slot
+    addresses: Addresses  # of the slot's services
+    is_web: bool  # it has an address of its own
     deployer: Deployer
     before: Stack | None
     is_new: bool  # the application does not know it
@@ -62,18 +65,22 @@ class Other:
 
 
 def prepared(
-    session: Session, target: Target, branch: Branch, folder: Path, host: str, *, renders: bool = True
+    session: Session,
+    target: Target,
+    branch: Branch,
+    folder: Path,
+    addresses: Addresses,
+    *,
+    renders: bool = True,
 ) -> list[Other]:
-    """Check the other services' files in the worktree, and return the services in the order of their deploy.
+    """Check the other services' manifests in the worktree, and return the services in the order of deploys.
 
     Raises SettingsError and Refused; nothing has been changed then. Without `renders`, what they would deploy
     is not compared with the default branch's.
     """
     slot_services.require_known(session.settings)
-    settings = session.settings
+    settings, webs = session.settings, branch_service.web_services(folder, session.settings)
     for own in settings.others:
-        scope = branch_files.Scope(services=(own.base,), environments=False)
-        branch_files.require(folder, own, session.environ, scope, branch.name)
         path = f"copilot/{own.base}/{workspace_files.NAME}"
         if not (folder / path).is_file():
             raise SettingsError(
@@ -84,8 +91,11 @@ def prepared(
         slot_services.require_kind(own, found, shown)
         manifest.check_environment(found, own.test_env, shown)
         office_hours.require_fixed_count(own, found, shown)
+        if own in webs:
+            own_service.require_host_names(own, branch, addresses, folder)
         builds = manifest.builds(found)
         checkout.prepare_contexts(session.shell, settings.root, folder, branch, builds, session.report.say)
+    own_service.require_places(session, target, webs, folder)
     others = []
     order = slot_services.ordered(settings.others, folder)
     for in_service, there in slot_services.sessions(session, target, order):
@@ -94,12 +104,12 @@ def prepared(
         text = (folder / "copilot" / own.base / workspace_files.NAME).read_text("utf-8-sig")
         subscribes = bool(slot_services.publishers(own, text))
         if settings.slug:
-            branch_service.generate(folder, own, host)
+            branch_service.generate(folder, own, addresses)
         deployer = in_service.deployer(there)
         if renders and not subscribes:
-            rendered_guard.require_harmless(in_service, deployer.templates, branch, folder, host)
+            rendered_guard.require_harmless(in_service, deployer.templates, branch, folder, addresses)
         new = _is_new(session, there, own, before)
-        others.append(Other(in_service, there, host, deployer, before, new, subscribes))
+        others.append(Other(in_service, there, addresses, own in webs, deployer, before, new, subscribes))
     return others
 
 
@@ -114,16 +124,19 @@ class Roll:
     tags: StackTags
     changed: list[Settings]
 
-    def deploy(self, others: list[Other], tags: Mapping[str, str], stop: Stop) -> None:
-        """Deploy each, and wait until its tasks run. Raises the errors of settling.require_deployed."""
-        for other in others:
-            self._deploy(other, self.tags.of_other(other.settings, tags), stop)
+    def deploy(self, others: list[Other], tags: Mapping[str, str], stop: Stop) -> list[Served]:
+        """Deploy each, and wait until its tasks run; return the web services with their pages.
 
-    def _deploy(self, other: Other, tags: Mapping[str, str], stop: Stop) -> None:
+        Raises the errors of settling.require_deployed and settling.wait_until_served.
+        """
+        found = [self._deploy(other, self.tags.of_other(other.settings, tags), stop) for other in others]
+        return [served for served in found if served]
+
+    def _deploy(self, other: Other, tags: Mapping[str, str], stop: Stop) -> Served | None:
         own, target, session = other.settings, other.target, other.session
         if other.is_compared_later:
             templates = other.deployer.templates
-            rendered_guard.require_harmless(session, templates, self.branch, self.folder, other.host)
+            rendered_guard.require_harmless(session, templates, self.branch, self.folder, other.addresses)
         before = settling.usable(session, target, other.before)
         known = {task.id for task in tasks_of(target, before)} if before else set()
         old = target.aws.resource(own.stack_name, "TaskDefinition") if before else None
@@ -154,6 +167,7 @@ class Roll:
         if old != target.aws.resource(own.stack_name, "TaskDefinition"):
             self._require_steady(other, known, stop)
             session.report.say(f"{own.service} runs.")
+        return settling.wait_until_served(session, target, self.branch, stop) if other.is_web else None
 
     def _require_steady(self, other: Other, known: set[str], stop: Stop) -> None:
         """Raise NotDeployed where a new task ends within STEADY_SECONDS: ECS sees no fault in that."""
@@ -176,7 +190,7 @@ def _ended(other: Other, task: Task) -> NotDeployed:
     own, container = other.settings, task.failed_container
     assert container is not None  # noqa: S101 - the caller has looked
     try:
-        lines = container_log.last_lines(other.target.aws, own, container.name, task)
+        lines = container_log.lines_of_ended(other.target.aws, own, container.name, task)
     except UserError as unread:
         lines = [f"(its log cannot be read: {unread})"]
     why = f": {found}" if (found := container_log.cause(lines)) else ""

@@ -59,7 +59,7 @@ def at_rest(session: Session, target: Target) -> Stack | None:
         lambda: target.aws.stack(name),
         lambda stack: not (stack and stack.changing),
         seconds=_SECONDS,
-        every=0.2 if session.settings.target == "sandbox" else 5,
+        every=0.5 if session.settings.target == "sandbox" else 10,
         tell=Patience(session.report.say, f"the stack {name} is being changed").tell,
     )
 

@@ -23,7 +23,9 @@ def extend(
     """Change when a branch's deployment expires. Raises the errors of core.errors; then nothing changed."""
     git.check_name(name)
     if bool(until) == keep:
-        raise UsageError("Use exactly one of --until 5d (or a date, or a week's end) and --keep.")
+        raise UsageError(
+            "Until when? Write either --until, with 5d, a date or a week's end, or --keep for no expiry."
+        )
     now = datetime.now(UTC)
     expires_at = expiry.KEPT if keep else live.iso(expiry.expiry(until, now, "--until"))
     session.announce()

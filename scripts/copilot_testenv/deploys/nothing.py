@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from copilot_testenv.state import bucket
 if TYPE_CHECKING:
     from copilot_testenv.aws.stack import Stack
     from copilot_testenv.session import Session, Target
+    from copilot_testenv.state.registry import DeploymentRecord
 
 
 def deployed(session: Session, target: Target | None, so: str = "") -> Failed:
@@ -30,18 +32,31 @@ def required(session: Session, target: Target, stack: Stack | None, name: str, s
     if not stack or not (stack.live or stack.changing):
         raise deployed(session, target, so)
     if name and stack.tags.get("branch") != name:
-        raise Failed(f"{name} is not deployed; {stack.tags.get('branch')} is. `invoke status` shows it.")
+        near = meant(session, target, name)
+        raise Failed(
+            f"{name} is not deployed; {stack.tags.get('branch')} is. {near or '`invoke status` shows it.'}"
+        )
     return stack
+
+
+def meant(session: Session, target: Target, name: str) -> str:
+    """Return a question that names the deployed branch nearest to `name`; empty where none is near."""
+    near = difflib.get_close_matches(name, [each.branch for each in _records(session, target)], 1)
+    return f"Did you mean {near[0]!r}?" if near and near[0] != name else ""
 
 
 def elsewhere(session: Session, target: Target | None) -> str:
     """Return a sentence that names the branches in slots of their own; empty where there is none."""
-    names: list[str] = []
-    if target and not session.settings.slug:
-        with suppress(UserError):  # without the registry, the error is as true
-            records = bucket.registry(session, target).read().deployments.values()
-            names = sorted(each.branch for each in records if each.isolated)
+    own = [each.branch for each in _records(session, target) if each.isolated] if target else []
+    names = [] if session.settings.slug else sorted(own)
     if not names:
         return ""
     have = "has a slot of its own" if len(names) == 1 else "have slots of their own"
     return f"{', '.join(names)} {have}: name it by `--branch {names[0]}`."
+
+
+def _records(session: Session, target: Target) -> list[DeploymentRecord]:
+    """Return what the registry has of all deployments; nothing where it cannot be read."""
+    with suppress(UserError):  # without the registry, what was said is as true
+        return list(bucket.registry(session, target).read().deployments.values())
+    return []

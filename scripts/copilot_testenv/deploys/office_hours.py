@@ -17,7 +17,7 @@ from copilot_testenv.core.errors import Failed, Refused, SettingsError
 from copilot_testenv.core.git import Branch
 from copilot_testenv.core.process import catching_signals
 from copilot_testenv.core.terminal import as_json
-from copilot_testenv.deploys import nothing, settling, slot_services, stopping, waking
+from copilot_testenv.deploys import nothing, outcome, settling, slot_services, stopping, waking
 from copilot_testenv.state import bucket, live
 
 if TYPE_CHECKING:
@@ -84,17 +84,22 @@ def started(session: Session, target: Target, branch: Branch) -> Served:
         target.aws.scale_service(name, target.aws.task_count(name))
         with session.report.waiting(doing):
             served = settling.wait_until_served(session, target, branch, stop)
-        for stack in _others(session, target):  # they work on what the web service's task has made ready
+        others = _others(session, target)
+        for _, stack in others:  # they work on what the web service's task has made ready
             if target.aws.desired_count(stack.name) == 0:
                 target.aws.scale_service(stack.name, target.aws.task_count(stack.name))
-        return served
+        webs = [own for own, _ in others if own.base in served.deployment.urls]
+        found = [
+            settling.wait_until_served(own_session, there, branch, stop)
+            for own_session, there in slot_services.sessions(session, target, webs)
+        ]
+        return outcome.together(served, found)
 
 
-def _others(session: Session, target: Target) -> list[Stack]:
-    """Return the stacks of the slot's other services."""
+def _others(session: Session, target: Target) -> list[tuple[Settings, Stack]]:
+    """Return the slot's other services with their stacks."""
     stack = target.aws.stack(session.settings.stack_name)
-    found = slot_services.stacks(session.settings, target, stack) if stack else []
-    return [other for _, other in found]
+    return slot_services.stacks(session.settings, target, stack) if stack else []
 
 
 def woken(session: Session, target: Target, branch: Branch, before: Stack) -> Served | None:
@@ -127,7 +132,7 @@ def sleep(session: Session, options: Options) -> None:
     """
     session, target, stack = _found(session, options.branch)
     say, name, branch = session.report.say, stack.name, stack.tags.get("branch") or "?"
-    others = [other.name for other in _others(session, target)]
+    others = [other.name for _, other in _others(session, target)]
     if any(target.aws.scales_itself(each) for each in (name, *others)):
         raise Refused(
             f"{branch} cannot sleep: AWS scales its service, because its manifest's `count` is a range, and "
@@ -145,7 +150,7 @@ def sleep(session: Session, options: Options) -> None:
                 session, target, session.settled(target, wait=options.wait), options.branch
             )
             lease.require_held()
-            every = [*_others(session, target), stack]
+            every = [*(other for _, other in _others(session, target)), stack]
             ended = [stopping.stop(session, target, each) for each in every]
             if not all(ended):
                 raise Failed(f"The tasks of {branch} have not ended in time: `invoke logs` shows them.")

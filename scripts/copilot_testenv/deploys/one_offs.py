@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from copilot_testenv.core.errors import Failed, Interrupted, Refused, SettingsError
+from copilot_testenv.core.errors import Failed, Interrupted, Refused, SettingsError, UserError
 from copilot_testenv.core.polling import until
 from copilot_testenv.core.process import catching_signals
 from copilot_testenv.state import live
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
 
     from copilot_testenv.aws.stack import Stack, Task
     from copilot_testenv.copilot.commands import OneOff
-    from copilot_testenv.core.errors import UserError
     from copilot_testenv.session import Session, Target
 
 # Exit codes of copy_stage_db with the same meaning here.
@@ -47,37 +48,35 @@ def run(
     """
     settings, group = session.settings, live.task_group(session.settings)
     before = {task.id for task in target.aws.tasks_of_family(cluster, f"copilot-{group}")}
-    shown: list[str] = []
     tell = show or (lambda line: session.report.say(f"  {line}"))
 
-    def hear(line: str) -> None:
-        prefix, _, text = line.partition(" ")
-        if prefix.startswith("copilot-task/") and not in_order:
-            tell(text)
-            shown.append(text)
+    def begun() -> list[Task]:
+        tasks = target.aws.tasks_of_family(cluster, f"copilot-{group}")
+        return [task for task in tasks if task.id not in before]
 
+    follows = _Follows(tell, lambda: [line for task in begun() for line in _log(target, group, task)])
+    hear = (lambda _: None) if in_order else follows.hear
     with (
         catching_signals(settings.timeout, session.report.say) as stop,
         session.report.waiting(doing),
     ):
         result = session.deployer(target).run_task(group, task, cluster, hear, stop.signal_due)
-    begun = [t for t in target.aws.tasks_of_family(cluster, f"copilot-{group}") if t.id not in before]
+    started = begun()
     if stop.asked():
         became = (
-            "was not begun" if not begun else "goes on in the environment; `invoke status` shows its data"
+            "was not begun" if not started else "goes on in the environment; `invoke status` shows its data"
         )
         if stop.interrupted:
             raise Interrupted(f"Interrupted; the one-off task {became}.")
         raise Failed(
             f"The one-off task took longer than DEPLOY_TIMEOUT ({settings.timeout:.0f} s) and {became}."
         )
-    if not begun:
+    if not started:
         last = "".join(f"\n  {line}" for line in (result.stderr or result.stdout).strip().splitlines()[-12:])
         raise Failed(f"The one-off task was not started; the data are as they were. The last lines:{last}")
-    ended = _ended(target, cluster, group, begun[0])
-    stream = f"copilot-task/{group}/{ended.id}"
-    lines = target.aws.last_lines(f"/copilot/{group}", stream, 10_000)
-    for line in _missing(lines, shown):
+    ended = _ended(target, cluster, group, started[0])
+    lines = _log(target, group, ended)
+    for line in _missing(lines, follows.shown):
         tell(line)
     code = ended.containers[0].exit_code if ended.containers else None
     if code:
@@ -88,6 +87,32 @@ def run(
     if code is None:
         raise Failed(f"The one-off task did not start: {ended.stopped_reason or 'ECS gives no reason'}.")
     return lines
+
+
+@dataclass
+class _Follows:
+    """Tell the lines of the log that Copilot follows."""
+
+    tell: Callable[[str], None]
+    log: Callable[[], list[str]]  # all lines so far
+    shown: list[str] = field(default_factory=list)
+
+    def hear(self, line: str) -> None:
+        prefix, _, text = line.partition(" ")
+        if not prefix.startswith("copilot-task/"):
+            return
+        earlier: list[str] = []
+        if not self.shown:  # a container can write before the task's `startedAt`, from which Copilot follows
+            with suppress(UserError):
+                written = self.log()
+                earlier = written[: written.index(text)] if text in written else []
+        for each in (*earlier, text):
+            self.tell(each)
+            self.shown.append(each)
+
+
+def _log(target: Target, group: str, task: Task) -> list[str]:
+    return target.aws.last_lines(f"/copilot/{group}", f"copilot-task/{group}/{task.id}", 10_000)
 
 
 def _missing(lines: Sequence[str], shown: Sequence[str]) -> list[str]:
@@ -113,7 +138,9 @@ def _ended(target: Target, cluster: str, group: str, task: Task) -> Task:
         tasks = target.aws.tasks_of_family(cluster, f"copilot-{group}")
         return next((now for now in tasks if now.id == task.id), task)
 
-    ended = until(look, lambda now: now.status == "STOPPED", seconds=_SECONDS, every=0.2)
+    ended = task
+    if task.status != "STOPPED":
+        ended = until(look, lambda now: now.status == "STOPPED", seconds=_SECONDS, every=0.2)
     if ended.status == "STOPPED":
         return ended
     raise Failed(f"Copilot stopped following the task {task.id}, which still runs: see `invoke status`.")

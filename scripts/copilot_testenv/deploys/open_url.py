@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from copilot_testenv.copilot import ownership
-from copilot_testenv.core.errors import Failed
-from copilot_testenv.deploys import nothing, waking
+from copilot_testenv.core.errors import Failed, UsageError
+from copilot_testenv.deploys import nothing, slot_services, waking
 from copilot_testenv.state import live
 
 if TYPE_CHECKING:
@@ -19,10 +19,13 @@ _DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")  # without one a browser would take t
 _SO = ", so there is no URL"
 
 
-def open_url(session: Session, name: str, browse: Callable[[str], object] = webbrowser.open) -> None:
+def open_url(
+    session: Session, name: str, service: str = "", *, browse: Callable[[str], object] = webbrowser.open
+) -> None:
     """Print the URL of a branch's deployment; open it where a person sits at a screen.
 
-    Raises Failed where nothing is deployed, or its URL is not known.
+    With `service` it is that of another web service of the slot. Raises Failed where nothing is deployed, or
+    its URL is not known, UsageError for a service that the slot does not have.
     """
     session.announce()
     target = session.enter(start=False)
@@ -33,7 +36,14 @@ def open_url(session: Session, name: str, browse: Callable[[str], object] = webb
     ownership.require_ours(stack, session.settings)
     if not stack or not stack.live:
         raise nothing.deployed(session, target, _SO)
-    url = live.url_of(session, target, stack)
+    own, _ = slot_services.chosen(session, target, service)
+    url = (
+        target.aws.address(own.settings.stack_name)
+        if own.settings.web
+        else live.url_of(session, target, stack)
+    )
+    if own.settings.web and not url:
+        raise UsageError(f"--service {service}: {own.settings.service} is no web service, so it has no URL.")
     if not url:
         raise Failed(f"The URL of {session.settings.service} is not known: `copilot svc show` has it.")
     if target.aws.desired_count(stack.name) == 0:

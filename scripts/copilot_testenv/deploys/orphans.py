@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from copilot_testenv.copilot import images, ownership
 from copilot_testenv.core import git
+from copilot_testenv.core.display import counted
 from copilot_testenv.core.errors import Held
 from copilot_testenv.deployers.deployer import never, require_done
 from copilot_testenv.deploys import copy_db, slot_media
@@ -66,7 +67,7 @@ def _images(session: Session, target: Target, *, wait: bool) -> list[Orphan]:
         with lease.held(wait=wait, say=session.report.say):  # a deploy has pushed its image before it is live
             target.aws.delete_image_tags(name, _unused_tags(session, target))
 
-    return [Orphan(f"{len(tags)} image tags of {name}", remove)] if tags else []
+    return [Orphan(f"{counted(len(tags), 'image tag')} of {name}", remove)] if tags else []
 
 
 def _leases(session: Session, target: Target, going: set[str]) -> list[Orphan]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,15 @@ class Served:
     page: Page
     wrong: str = ""
     ended: tuple[str, ...] = ()
+
+
+def together(served: Served, others: Sequence[Served]) -> Served:
+    """Return the slot's deployment with the addresses of its other web services, and what is wrong first."""
+    urls = dict(served.deployment.urls)
+    for other in others:
+        urls |= other.deployment.urls
+    wrong = next((each.wrong for each in (served, *others) if each.wrong), "")
+    return replace(served, deployment=replace(served.deployment, urls=urls), wrong=wrong)
 
 
 def document(deployment: live.Deployment, page: Page | None, ended: Sequence[str] = ()) -> str:
@@ -65,6 +74,8 @@ def tell(
         report.data(document(known, served.page, served.ended))
     elif not served.wrong:
         report.data(known.url or "")
+    for name, url in known.more_urls.items() if not served.wrong else ():
+        report.say(f"{name}: {url}")
     values = {"url": known.url, "service": known.service, "expires_at": known.expires_at}
     values["auto_stop_in"] = expiry.auto_stop_in(known.expires_at, datetime.now(UTC))
     outputs.outputs(environ, {name: value for name, value in values.items() if value}, report.say)

@@ -35,6 +35,20 @@ _ADVICE = {
     ),
     "redirect_loop": "A view, a middleware or nginx leads a browser that is not logged in round in a circle.",
 }
+# The sentences of Django's storage with a manifest, django-webpack-loader, django-vite, django-compressor.
+_NO_STATIC_FILE = re.compile(
+    r"Missing staticfiles manifest entry|webpack has generated|in Vite manifest|Vite's asset manifest"
+    r"|missing from offline manifest"
+)
+_STATIC_ADVICE = (
+    "The page names a static file that was not collected or not built. Collect them (`manage.py "
+    "collectstatic --noinput`) in the Dockerfile, after the step that builds them, or in the command of the "
+    "sidecar which runs the migrations."
+)
+_NOT_CARRIED_OUT = (
+    " The sandbox without an engine does not carry out such steps of a Dockerfile; the lines after "
+    "`building the image` name them. With Podman, as root, it does: SANDBOX_CONTAINERS=engine."
+)
 _BEHIND_TLS = (
     'Behind a load balancer with https Django needs SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", '
     '"https"), and nginx must pass that header on.'
@@ -67,11 +81,12 @@ def _advice(settings: Settings, page: Page, lines: list[str]) -> str:
     if advice := _ADVICE.get(page.fault or ""):
         return advice
     error = cause(lines)
-    return (
-        f"The project itself fails on this page: {error}"
-        if error
-        else "The project itself fails on this page."
-    )
+    if not error:
+        return "The project itself fails on this page."
+    advice = ""
+    if _NO_STATIC_FILE.search(error):
+        advice = f" {_STATIC_ADVICE}" + (_NOT_CARRIED_OUT if settings.target == "sandbox" else "")
+    return f"The project itself fails on this page: {error}" + (f".{advice}" if advice else "")
 
 
 def _last_lines(settings: Settings, target: Target, tasks: list[Task]) -> tuple[str, list[str]]:

@@ -24,6 +24,7 @@ from copilot_testenv.core import scratch, trust, workspace_files
 from copilot_testenv.core.errors import Failed, Refused, SettingsError
 
 if TYPE_CHECKING:
+    from copilot_testenv.copilot.branch_service import Addresses
     from copilot_testenv.core.git import Branch
     from copilot_testenv.core.settings import Settings
     from copilot_testenv.deployers.deployer import Templates
@@ -45,12 +46,12 @@ class Baseline:
 
 
 def require_harmless(
-    session: Session, templates: Templates, deployed: Branch, folder: Path, host: str
+    session: Session, templates: Templates, deployed: Branch, folder: Path, addresses: Addresses
 ) -> None:
     """Raise Refused (3) where the branch in the worktree `folder` would change more than its own service.
 
-    `host` is the host name of its own service, empty for the shared slot. Raises SettingsError where no
-    default branch is found, Failed where Copilot cannot be started.
+    `addresses` are those of its own services. Raises SettingsError where no default branch is found, Failed
+    where Copilot cannot be started.
     """
     settings = session.settings
     baseline = default_branch(session, deployed, templates.paths)
@@ -64,7 +65,7 @@ def require_harmless(
         if baseline.commit:
             base_folder = temporary_folder / "base"
             base_job = pool.submit(
-                _of_default, session, baseline, base_folder, host, rendered, templates.paths
+                _of_default, session, baseline, base_folder, addresses, rendered, templates.paths
             )
             # A template that `package` wrote has the overrides in it: all that differs counts as one.
             not_overridden_job = base_job
@@ -79,8 +80,8 @@ def require_harmless(
     for template in (branch, not_overridden):
         if isinstance(template, Refusal):
             raise SettingsError(
-                f"{deployed.name} cannot be deployed: {template.why.rstrip('.')}. Nothing was "
-                "changed; `invoke check` on that branch shows the line."
+                f"{deployed.name} cannot be deployed: {template.why.rstrip('.')}. "
+                "`invoke check` on that branch shows the line."
             )
     assert isinstance(branch, Template)  # noqa: S101 - a Refusal was raised above
     assert isinstance(not_overridden, Template)  # noqa: S101 - a Refusal was raised above
@@ -140,7 +141,7 @@ def refuse(listed: Sequence[Change], settings: Settings, folder: Path) -> None:
     names = sorted({change.name for change in untrusted})
     allowed = "; ".join(f"`{name}` lets it {trust.CHANGES[name]}" for name in names)
     raise Refused(
-        "Nothing was deployed, because the branch would change more than its own service:"
+        f"{settings.service} is not deployed, because the branch would change more than its own service:"
         + "".join(shown)
         + "\nRemove these changes from the branch, or merge the default branch if it has changed since. If "
         f"you trust them, use --trust {','.join(names)} (or set {trust.SETTING}): {allowed}."
@@ -198,7 +199,12 @@ def _same_files(session: Session, one: str, other: str, names: Sequence[str]) ->
 
 
 def _of_default(
-    session: Session, baseline: Baseline, folder: Path, host: str, rendered: Any, paths: Sequence[str]
+    session: Session,
+    baseline: Baseline,
+    folder: Path,
+    addresses: Addresses,
+    rendered: Any,
+    paths: Sequence[str],
 ) -> Template | Refusal:
     """Render the default branch's service, or the service that would be generated from it for a branch."""
     settings = session.settings
@@ -226,7 +232,7 @@ def _of_default(
             manifest.read(file), settings.test_env, f"its copilot/{settings.base}/manifest.yml"
         )
         if settings.slug:
-            branch_service.generate(folder, settings, host)
+            branch_service.generate(folder, settings, addresses)
     except (SettingsError, Refused) as error:
         return Refusal(" ".join(str(error).replace(f"{folder}/", "").split()))
     found: Template | Refusal = rendered(folder)

@@ -28,7 +28,7 @@ def require_replaceable(
     owner, live, expires = tags.get("deployed_by"), tags.get("branch") or "?", tags.get("expires_at")
     reason = f" ({tags['why']})" if tags.get("why") else ""
     if owner in {None, by}:
-        verb = "would replace" if plan else "replaces"
+        verb = "would replace" if plan else "will replace"
         say(f"{name} {verb} {live}{reason}, which was deployed at {moments.told(tags.get('deployed_at'))}.")
         if expires == expiry.KEPT and not plan and not take_over:
             lost = f"{live} has no expiry (--keep): its URL would be gone, and what testers entered."

@@ -1,7 +1,8 @@
 """Run a command of the user's in a deployed branch's image, beside the running service, by a one-off task.
 
 The task has the image, variables and secrets of the container that copies staging's data: so it reaches the
-branch's own database. It has no sidecar: Redis of the running task is not there.
+branch's own database. For another service of the branch they are those of that service's own container. It
+has no sidecar: Redis of the running task is not there.
 """
 
 from __future__ import annotations
@@ -19,14 +20,16 @@ from copilot_testenv.copilot import ownership
 from copilot_testenv.copilot.commands import OneOff
 from copilot_testenv.core import display
 from copilot_testenv.core.errors import Refused, SettingsError, UsageError
-from copilot_testenv.deploys import copy_db, nothing, one_offs, preflight
+from copilot_testenv.deploys import copy_db, nothing, one_offs, preflight, slot_services
 from copilot_testenv.state import bucket
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from copilot_testenv.aws.stack import ContainerDefinition, TaskDefinition
     from copilot_testenv.core.settings import Settings
     from copilot_testenv.core.terminal import Report
-    from copilot_testenv.session import Session
+    from copilot_testenv.session import Session, Target
 
 _VARIABLE = "TESTENV_COMMAND"  # Copilot splits the words of a command at commas, and not a variable's value
 _LONGEST = 8000  # bytes of a command
@@ -35,6 +38,7 @@ _PASSWORD_BYTES = 12  # random ones
 _ITERATIONS = 600_000
 _KEY_BEGINS = re.compile("-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _KEY_ENDS = re.compile("-----END [A-Z ]*PRIVATE KEY-----")
+_INTERACTIVE = frozenset({"dbshell", "shell", "shell_plus"})  # without a command of their own
 _SO = ", so there is nothing to run it in"
 
 
@@ -46,6 +50,7 @@ class Options:
     manage: str = ""  # or a command of manage.py
     login: str = ""  # or a user to make
     branch: str = ""
+    service: str = ""  # of the branch's, where it has several
     wait: bool = False
     plan: bool = False
 
@@ -55,16 +60,7 @@ def run(session: Session, options: Options) -> None:
 
     Raises Failed with the command's exit code where it fails, and the other errors of core.errors.
     """
-    given = [each for each in (options.command, options.manage, options.login) if each.strip()]
-    if len(given) != 1:
-        raise UsageError(
-            "Say what to run, with exactly one of --command 'pip list', --manage 'showmigrations' and "
-            "--login NAME."
-        )
-    if options.login and session.environ.get("CI"):
-        raise Refused("No login is made in CI, because its output, which would have the password, is kept.")
-    if len(given[0].encode()) > _LONGEST:
-        raise UsageError(f"The command is longer than {_LONGEST} bytes: put it into a script of the branch.")
+    _require_runnable(options, session.environ)
     session.announce()
     session.check_workspace()
     target = session.enter_to_change()
@@ -78,14 +74,15 @@ def run(session: Session, options: Options) -> None:
     lease = bucket.lease(session, target, f"running a command in {settings.service}")
     with lease.held(wait=options.wait, say=say):
         stack = session.settled(target, wait=options.wait)
-        arn = aws.resource(settings.stack_name, "TaskDefinition") if stack and stack.live else None
-        if not stack or not arn:
+        if not stack or not stack.live:
             raise nothing.deployed(session, target, _SO)
+        own, definition = _definition(session, target, options.service)
         password = secrets.token_urlsafe(_PASSWORD_BYTES) if options.login and not options.plan else ""
-        task, line = _task(settings, aws.task_definition(arn), options, password)
+        task, line = _task(own, definition, options, password)
         branch = stack.tags.get("branch", "an unknown branch")
         if options.plan:
-            say(f"Would run in a one-off task of {branch}: {line}")
+            of = f"{own.service} of {branch}" if own.web else branch
+            say(f"Would run in a one-off task of {of}: {line}")
             return
         lease.require_held()  # the wait for a stack that was being changed can have taken long
         display.keep_names(task.secrets)
@@ -107,6 +104,33 @@ def run(session: Session, options: Options) -> None:
             f"Log in as {options.login} with the password {password} until the next copy of the data. It is "
             "told only now, and kept nowhere."
         )
+
+
+def _definition(session: Session, target: Target, service: str) -> tuple[Settings, TaskDefinition]:
+    """Return a service of the slot with its task definition. Raises Failed, UsageError."""
+    own = slot_services.chosen(session, target, service)[0].settings
+    arn = target.aws.resource(own.stack_name, "TaskDefinition")
+    if not arn:
+        raise nothing.deployed(session, target, _SO)
+    return own, target.aws.task_definition(arn)
+
+
+def _require_runnable(options: Options, environ: Mapping[str, str]) -> None:
+    given = [each for each in (options.command, options.manage, options.login) if each.strip()]
+    if len(given) != 1:
+        raise UsageError(
+            "Say what to run, with exactly one of --command 'pip list', --manage 'showmigrations' and "
+            "--login NAME."
+        )
+    if options.manage.strip() in _INTERACTIVE:
+        raise UsageError(
+            f"--manage {options.manage.strip()}: the command needs a terminal, and a one-off task has none. "
+            "Write what it shall do: --manage 'shell -c \"print(1)\"', or 'dbshell -- -c \"SELECT 1\"'."
+        )
+    if options.login and environ.get("CI"):
+        raise Refused("No login is made in CI, because its output, which would have the password, is kept.")
+    if len(given[0].encode()) > _LONGEST:
+        raise UsageError(f"The command is longer than {_LONGEST} bytes: put it into a script of the branch.")
 
 
 @dataclass

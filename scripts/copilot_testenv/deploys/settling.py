@@ -197,7 +197,7 @@ def _sure_after(fault: Fault) -> float:
 def _judged(session: Session, target: Target, stack: Stack, served: Served, tasks: list[Task]) -> Served:
     """Return the deployment with what is wrong with it, and say what is worth a line."""
     page, url = served.page, served.deployment.url
-    if lacks := unwritten_migrations.told(session, target, tasks):
+    if lacks := unwritten_migrations.told(session, target, served.deployment.branch, tasks):
         session.report.say(lacks)
     if page.fault == "closed" or (page.fault == "unreachable" and session.settings.target == "aws"):
         session.report.say(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from copilot_testenv.copilot import branch_service, manifest, ownership
 from copilot_testenv.copilot.manifest import mapping
-from copilot_testenv.copilot.service_sidecar import KINDS
+from copilot_testenv.copilot.service_sidecar import OWN_KINDS
 from copilot_testenv.core import workspace_files
 from copilot_testenv.core.errors import Failed, Refused, SettingsError, UsageError
 from copilot_testenv.core.settings import NAME
@@ -39,9 +39,9 @@ def require_known(settings: Settings) -> None:
 
 def require_kind(settings: Settings, found: Mapping[str, Any], path: str) -> None:
     """Raise SettingsError where the manifest's service cannot be deployed beside the web service."""
-    if found.get("type") not in KINDS:
+    if found.get("type") not in OWN_KINDS:
         raise SettingsError(
-            f"{path} is a {found.get('type')!r}: own_services can name a {' or a '.join(KINDS)}. "
+            f"{path} is a {found.get('type')!r}: own_services can name a {' or a '.join(OWN_KINDS)}. "
             f"Take {settings.base} out of own_services."
         )
 
@@ -103,9 +103,12 @@ def before(target: Target, own: Settings) -> Stack | None:
 
 
 def existing(
-    settings: Settings, target: Target, stack: Stack | None, record: DeploymentRecord | None
+    settings: Settings,
+    look: Callable[[str], Stack | None],
+    stack: Stack | None,
+    record: DeploymentRecord | None,
 ) -> Iterator[tuple[Settings, Stack | None]]:
-    """Yield the slot's other services with their stacks.
+    """Yield the slot's other services with their stacks; `look` returns the stack of a name.
 
     The tag of the slot's stack, the registry and the settings name them; the stack's own tags decide. A
     branch's service without a stack is among them where the application may know it.
@@ -115,7 +118,7 @@ def existing(
         own = _of_name(settings, name)
         if own is None:
             continue
-        found = target.aws.stack(own.stack_name)
+        found = look(own.stack_name)
         if found is None:
             if settings.slug and name in named:
                 yield own, None
@@ -133,7 +136,7 @@ def _of_name(settings: Settings, name: str) -> Settings | None:
 
 def stacks(settings: Settings, target: Target, stack: Stack) -> list[tuple[Settings, Stack]]:
     """Return the slot's other services that have a stack."""
-    return [(own, found) for own, found in existing(settings, target, stack, None) if found]
+    return [(own, found) for own, found in existing(settings, target.aws.stack, stack, None) if found]
 
 
 def have(settings: Settings, target: Target, tags: Mapping[str, str]) -> bool:

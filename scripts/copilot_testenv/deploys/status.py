@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +39,7 @@ class Row:
     state: str
     why: str
     page: Page | None = None  # what it answers, where it was asked
+    other_pages: Mapping[str, Page | None] = field(default_factory=dict)  # of the slot's other web services
 
 
 def rows(session: Session, target: Target, book: RegistryContent) -> list[Row]:
@@ -115,6 +116,7 @@ def _from_records(own: Settings, stack: Stack, known: DeploymentRecord | None) -
         own,
         stack.tags,
         url=known.url if known else None,
+        urls=known.urls if known else {},
         database=known.database if known else None,
         data_copied_at=known.data_copied_at if known else None,
     )
@@ -169,9 +171,23 @@ def status(session: Session, *, html: str, json: bool) -> None:
 
 def _asked(found: list[Row], session: Session) -> list[Row]:
     """Return the rows with the pages of those that are live and not asleep."""
-    urls = ["" if row.state or row.deployment.asleep else row.deployment.url for row in found]
-    pages = page_state.ask(urls, session.settings.target)
-    return [replace(row, page=page) for row, page in zip(found, pages, strict=True)]
+    urls = [
+        url
+        for row in found
+        for url in (row.deployment.url, *row.deployment.more_urls.values())
+        if _is_up(row)
+    ]
+    pages = iter(page_state.ask(urls, session.settings.target))
+    return [
+        replace(row, page=next(pages), other_pages={name: next(pages) for name in row.deployment.more_urls})
+        if _is_up(row)
+        else row
+        for row in found
+    ]
+
+
+def _is_up(row: Row) -> bool:
+    return not row.state and not row.deployment.asleep
 
 
 def _document(row: Row, failed: Mapping[str, FailedDeploy]) -> dict[str, object]:
@@ -180,6 +196,7 @@ def _document(row: Row, failed: Mapping[str, FailedDeploy]) -> dict[str, object]
         **asdict(row.deployment),
         "state": row.state or ("asleep" if row.deployment.asleep else "live"),
         "page": outcome.page_document(row.page),
+        "other_pages": {name: outcome.page_document(page) for name, page in row.other_pages.items()},
         "failed_deploy": asdict(later) if later else None,
     }
 
@@ -252,11 +269,12 @@ def _card(row: Row, failed: FailedDeploy | None, target: DeployTarget) -> html.R
     if d.asleep:
         state, asleep = "asleep", f"Its address answers 503. {waking.how(d)}"
         note = f"{asleep} {note}" if note else asleep
-    elif not row.state and not page_state.is_usable(row.page, target):
-        state = page_state.told(row.page, target)
+    elif not row.state and not all(page_state.is_usable(page, target) for page in _pages(row)):
+        state = _told(row, target)
     return html.Row(
         branch=d.branch,
         url=d.url,
+        more_urls=d.more_urls,
         commit=d.commit,
         deployed_by=d.deployed_by,
         deployed_at=d.deployed_at,
@@ -282,11 +300,24 @@ def _cells(row: Row, now: datetime, target: DeployTarget) -> tuple[str, ...]:
         (d.branch or "?") + (f" ({row.why})" if row.why else ""),
         (d.commit or "?")[:12],
         d.deployed_by or "?",
-        d.url or "?",
+        ", ".join((d.url or "?", *d.more_urls.values())),
         expires,
         copied,
-        row.state or (asleep if d.asleep else page_state.told(row.page, target)),
+        row.state or (asleep if d.asleep else _told(row, target)),
     )
+
+
+def _pages(row: Row) -> list[Page | None]:
+    return [row.page, *row.other_pages.values()]
+
+
+def _told(row: Row, target: DeployTarget) -> str:
+    """Return what the slot's page answers, or what another web service's does where that one is at fault."""
+    if page_state.is_usable(row.page, target):
+        for name, page in row.other_pages.items():
+            if not page_state.is_usable(page, target):
+                return f"{name}: {page_state.told(page, target)}"
+    return page_state.told(row.page, target)
 
 
 def page_note(swept: Sweep | None, now: datetime) -> str:

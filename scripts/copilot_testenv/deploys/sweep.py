@@ -1,10 +1,13 @@
-"""Delete several branches' own slots together: what AWS offers for many of them is done once for all.
+"""Delete several slots together: what AWS offers for many of them is done once for all.
 
 The deletion of a service takes it out of the environment's parameters. That is an update of the environment's
 stack, which takes some 80 s; there is one at a time. Copilot's function makes none for a service that is not
 in them. So one update takes all services out, and their stacks are then deleted side by side. One-off tasks
 and changes of the application's stack set take a minute or more each, too.
 Source: aws/copilot-cli 1.34, cf-custom-resources/lib/env-controller.js.
+
+Some slots go last, one after the other: that whose container drops the databases of the others, and those
+with which a part of the environment goes, such as its load balancer. Their own deletion takes them out.
 
 One lease covers all these slots (`state.lease`). Before each step the run makes sure that it still has the
 lease, and that nobody has taken a slot. Each step can be repeated, and the registry knows a slot until it is
@@ -13,9 +16,10 @@ gone: a run that was cut off is continued by the next one.
 
 from __future__ import annotations
 
+import functools
 import operator
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -29,6 +33,7 @@ from copilot_testenv.deploys.delete_slot import UNREACHED, Receipt, Slot, SlotPa
 from copilot_testenv.state import bucket
 
 if TYPE_CHECKING:
+    from copilot_testenv.aws import Aws
     from copilot_testenv.aws.stack import Stack
     from copilot_testenv.copilot.application import Image
     from copilot_testenv.core.process import Stop
@@ -38,6 +43,7 @@ if TYPE_CHECKING:
     from copilot_testenv.state.lease import Lease
 
 _STACKS_SECONDS = 1800.0  # until the stacks are deleted
+_LOOKED_EVERY = 15.0  # seconds between looks at stacks on AWS, where their deletion takes minutes
 _DELETING = "DELETE_IN_PROGRESS"  # by a run that was killed
 
 
@@ -71,15 +77,14 @@ class Sweep:
         with lease.held(wait=wait, say=self.session.report.say):
             try:
                 self.receipts = {service: Receipt(each) for service, each in snapshots.items()}
-                self._require_held(lease)
+                self._give_back_held(lease)
                 self._look(lease, unchanged)
                 self.begun = dict(self.receipts)
                 host = copy_db.host(self.session, self.target, self.receipts)
-                if host and host.service in self.receipts:
-                    self._give_back(lease, host.service, "its container drops the databases of the others")
-                self._delete_stacks(lease)
+                last = self._delete_first(lease, host)
                 self._require_held(lease)
-                task = self._drop_databases(lease, host)
+                task = self._drop_databases(lease, host, last)
+                self._delete_last(lease, last)
                 self._require_held(lease)
                 self._clear(task, stop)
                 self._require_held(lease)
@@ -89,11 +94,15 @@ class Sweep:
                 raise
 
     def _require_held(self, lease: Lease) -> None:
-        """Give back the slots of which another run holds the lease. Raises Held where this run lost its own.
+        """Give back the slots that another run holds. Raises Held where this run lost its own lease."""
+        lease.require_held()
+        self._give_back_held(lease)
+
+    def _give_back_held(self, lease: Lease) -> None:
+        """Give back the slots that another run holds.
 
         A deploy by an earlier version of these tasks does not look at a sweep's lease.
         """
-        lease.require_held()
         for service in bucket.held_slots(self.session, self.target, self._slots()):
             self._give_back(lease, service, "another run changes it")
 
@@ -112,62 +121,108 @@ class Sweep:
             for each in unchanged([receipt.snapshot for receipt in self.receipts.values()])
         }
         for service in list(self.receipts):
-            stack = found[service].stack if service in found else None
             if service not in found:
                 self._give_back(lease, service, "it was changed meanwhile")
-            elif stack and stack.changing and stack.status != _DELETING:
-                self._give_back(lease, service, f"its stack is {stack.status}")
-            else:
-                self.receipts[service] = Receipt(found[service])
+                continue
+            self.receipts[service] = Receipt(found[service])
+            for stack in found[service].stacks:
+                if stack.changing and stack.status != _DELETING:
+                    self._give_back(lease, service, f"its stack {stack.name} is {stack.status}")
+                    break
 
-    def _stacks(self) -> dict[str, Stack]:
-        found = {service: receipt.snapshot.stack for service, receipt in self.receipts.items()}
-        return {service: stack for service, stack in found.items() if stack}
-
-    def _delete_stacks(self, lease: Lease) -> None:
-        """Delete the stacks and the logs of their functions; give back the slots whose stacks are left."""
+    def _delete_first(self, lease: Lease, host: Host | None) -> list[str]:
+        """Take the services out of the environment, delete their stacks; return the slots that go last."""
         session, target, settings = self.session, self.target, self.session.settings
-        if not (stacks := self._stacks()):
-            return
+        first = [host.service] if host and host.service in self.receipts else []
+        slots = dict.fromkeys((*first, *reversed(self.receipts)))  # the shared slot comes first
+        services = [
+            each.settings.service
+            for slot in slots
+            for each in self.receipts[slot].snapshot.services
+            if each.stack
+        ]
+        if not services:
+            return []
         target.copilot.require_marked()
-        functions = target.aws.functions_of(settings.app, settings.test_env)
-        functions |= {
-            service: target.aws.functions(stack.name)
-            for service, stack in stacks.items()
-            if service not in functions
-        }
-        with environment_turn.held(session, target, f"deleting {len(stacks)} services") as turn:
+        with environment_turn.held(session, target, f"deleting {len(services)} services") as turn:
             name = environment_turn.stack_name(settings)
             parameters = target.aws.stack_parameters(name)
-            aws, execution = environment_roles.assumed(target, settings)
-            changes, leaving = _without(name, parameters, stacks)
-            for service in stacks.keys() - leaving:
-                self._give_back(lease, service, "the load balancer goes with it")
+            changes, staying = _without(name, parameters, services)
+            last = [
+                slot
+                for slot in slots
+                if slot in first
+                or staying & {each.settings.service for each in self.receipts[slot].snapshot.services}
+            ]
             if changes:
                 turn.require_held()
+                aws, execution = self._roles
                 aws.change_parameters(name, parameters, changes, execution)
                 _require_updated(environment_turn.at_rest(session, target), name)
             turn.require_held()
             self._require_held(lease)
-            for service, stack in self._stacks().items():
-                self._end_office_hours(stack)
-                try:
-                    aws.delete_stack(stack.name, execution)
-                except Failed as error:
-                    self._give_back(lease, service, str(error).rstrip("."))
-            self._await_deletions(lease)
-        self._note_stacks(functions)
+            self._delete_stacks(lease, set(self.receipts) - set(last))
+        return last
 
-    def _end_office_hours(self, stack: Stack) -> None:
-        """End the office hours; an error is only reported, because AWS scales no deleted service."""
-        try:
-            stopping.unschedule(self.target, stack)
-        except Failed as error:
-            self.session.report.say(f"(The office hours of {stack.name} were not ended: {error})")
+    def _delete_last(self, lease: Lease, last: Sequence[str]) -> None:
+        """Delete the stacks of the slots that go last, one after the other: each changes the environment.
 
-    def _await_deletions(self, lease: Lease) -> None:
+        A slot that was given back may still need the load balancer, or the container that drops databases.
+        """
+        for slot in [each for each in last if each in self.receipts]:
+            if self.begun.keys() - self.receipts.keys():
+                self._give_back(lease, slot, "it goes after the others")
+                continue
+            if not self.receipts[slot].snapshot.stacks:
+                continue
+            self.target.copilot.require_marked()
+            with environment_turn.held(self.session, self.target, f"deleting {slot}"):
+                self._require_held(lease)
+                self._delete_stacks(lease, {slot})
+
+    @functools.cached_property
+    def _roles(self) -> tuple[Aws, str]:
+        return environment_roles.assumed(self.target, self.session.settings)
+
+    @functools.cached_property
+    def _functions(self) -> dict[str, list[str]]:
+        """The names of the Lambda functions of the slots' services, from before the stacks are deleted."""
+        aws, settings = self.target.aws, self.session.settings
+        found = aws.functions_of(settings.app, settings.test_env)
+        for receipt in self.receipts.values():
+            for stack, each in ((each.stack, each.settings) for each in receipt.snapshot.services):
+                if stack and each.service not in found:
+                    found[each.service] = aws.functions(stack.name)
+        return found
+
+    def _delete_stacks(self, lease: Lease, slots: Collection[str]) -> None:
+        """Delete the stacks of these slots, those of the web services last, and the logs of their functions.
+
+        Give back the slots of which a stack is left.
+        """
+        for web in (False, True):
+            stacks = {
+                each.stack.name: (service, each)
+                for service, receipt in self.receipts.items()
+                for each in receipt.snapshot.services
+                if service in slots and each.stack and (each.settings.service == service) is web
+            }
+            if not stacks:
+                continue
+            functions, (aws, execution) = self._functions, self._roles
+            for name, (service, each) in stacks.items():
+                if each.stack and service in self.receipts:
+                    self._slot(each).end_office_hours(each.stack)
+                    try:
+                        aws.delete_stack(name, execution)
+                    except Failed as error:
+                        self._give_back(lease, service, str(error).rstrip("."))
+            self._await_deletions(lease, {name: service for name, (service, _) in stacks.items()})
+            self._note_stacks(stacks.values(), functions)
+
+    def _await_deletions(self, lease: Lease, stacks: Mapping[str, str]) -> None:
         """Wait until the stacks are gone, and say which are; give back the slots whose stacks are left."""
-        left = {stack.name: service for service, stack in self._stacks().items()}
+        left = {name: service for name, service in stacks.items() if service in self.receipts}
 
         def deleting() -> set[str]:
             there = self.target.aws.every_stack()
@@ -181,41 +236,47 @@ class Sweep:
             deleting,
             operator.not_,
             seconds=_STACKS_SECONDS,
-            every=0.5 if self.session.settings.target == "sandbox" else 5,
+            every=1 if self.session.settings.target == "sandbox" else _LOOKED_EVERY,
             tell=Patience(self.session.report.say, "stacks are being deleted").tell,
         )
         for name, service in left.items():
-            self._give_back(lease, service, f"the stack {name} is left")
+            if service in self.receipts:
+                self._give_back(lease, service, f"the stack {name} is left")
 
-    def _note_stacks(self, functions: Mapping[str, Sequence[str]]) -> None:
+    def _note_stacks(
+        self, deleted: Iterable[tuple[str, SlotSnapshot]], functions: Mapping[str, Sequence[str]]
+    ) -> None:
         settings = self.session.settings
         groups = self.target.aws.log_groups(f"/copilot/{settings.app}-{settings.test_env}-")
-        for service, stack in self._stacks().items():
-            receipt = self.receipts[service]
-            receipt.gone.append(SlotPart("stack", stack.name))
-            slot = self._slot(receipt)
-            slot.note_log_group(receipt, is_left=f"/copilot/{stack.name}" in groups)
-            slot.delete_function_logs(functions.get(service, ()), receipt)
+        for service, each in deleted:
+            if receipt := self.receipts.get(service):
+                is_left = f"/copilot/{each.settings.stack_name}" in groups
+                self._slot(each).note_stack(
+                    receipt, functions.get(each.settings.service, ()), is_left=is_left
+                )
 
-    def _slot(self, receipt: Receipt) -> Slot:
-        settings = receipt.snapshot.settings
-        own = replace(self.session, settings=settings)
-        return Slot(own, self.target.for_slot(settings), receipt.snapshot)
+    def _slot(self, snapshot: SlotSnapshot) -> Slot:
+        own = replace(self.session, settings=snapshot.settings)
+        return Slot(own, self.target.for_slot(snapshot.settings), snapshot)
 
-    def _drop_databases(self, lease: Lease, host: Host | None) -> str:
-        """Drop the databases, now that no task of these slots can copy the data again.
+    def _drop_databases(self, lease: Lease, host: Host | None, last: Collection[str]) -> str:
+        """Drop the branches' databases, now that no task of these slots can copy the data again.
 
         Return the service whose one-off task did it.
         """
+        own = {service: each for service, each in self.receipts.items() if each.snapshot.settings.slug}
         if host is None:
-            for receipt in self.receipts.values():
+            for receipt in own.values():
                 stack, suffix = receipt.snapshot.stack, receipt.snapshot.settings.database_suffix
                 if not (stack and stack.live):  # what was live copied nothing, and has none
                     receipt.left.append(UNREACHED.format(f"database …{suffix}"))
             return ""
-        if not self.receipts:
+        if not own:
             return ""
-        slots = self._slots()
+        for service in own.keys() & set(last):
+            for stack in own[service].snapshot.stacks:
+                stopping.stop(self.session, self.target, stack)
+        slots = [receipt.snapshot.settings for receipt in own.values()]
         first = replace(self.session, settings=slots[0])
         dropped = copy_db.drop_several(first, self.target, host, slots)
         for slot in slots:
@@ -227,14 +288,14 @@ class Sweep:
         return slots[0].service
 
     def _clear(self, task: str, stop: Stop) -> None:
-        """Delete the stacks of one-off tasks, Copilot's templates and media."""
+        """Delete one-off tasks' stacks, Copilot's templates, media, and the shared slot's image tags."""
         settings, aws = self.session.settings, self.target.aws
         for service, receipt in self.receipts.items():
             if receipt.snapshot.one_off or service == task:
-                self._slot(receipt).delete_one_off(receipt, stop)
+                self._slot(receipt.snapshot).delete_one_off(receipt, stop)
         try:
             store = aws.application_bucket(settings.app)
-            own = f"{settings.app}-{settings.test_env}-{settings.base}-"
+            own = f"{settings.app}-{settings.test_env}-"
             keys = [
                 key
                 for prefix in (own, f"task-{own}")
@@ -245,13 +306,17 @@ class Sweep:
             self.session.report.say(f"(Copilot's templates were not deleted: {error})")
         for service in slot_media.services(settings.shared, aws):
             if service in self.receipts:
-                self._slot(self.receipts[service]).clear_media(self.receipts[service])
+                self._slot(self.receipts[service].snapshot).clear_media(self.receipts[service])
+        for receipt in self.receipts.values():
+            if not receipt.snapshot.settings.slug:
+                for each in receipt.snapshot.services:
+                    self._slot(each).delete_tags(receipt)
 
     def _note_template(self, store: str, key: str) -> bool:
         """Write a template into its slot's receipt; return False where it belongs to none of these slots."""
         folder = key.rpartition("/")[0] + "/"
         for receipt in self.receipts.values():
-            if folder in receipt.snapshot.template_folders:
+            if any(folder in each.template_folders for each in receipt.snapshot.services):
                 part = SlotPart("templates", f"s3://{store}/{folder}")
                 if part not in receipt.gone:
                     receipt.gone.append(part)
@@ -260,44 +325,50 @@ class Sweep:
 
     def _withdraw(self) -> None:
         """Take the services out of the application, and forget the slots; what fails stays registered."""
-        pushed = self._pushed()
-        ready = [receipt for service, receipt in self.receipts.items() if service in pushed]
-        if not ready:
-            return
-        slots = [(receipt.snapshot.settings, pushed[receipt.snapshot.settings.service]) for receipt in ready]
-        doing = f"taking {len(slots)} services out"
+        pushed, gone = self._pushed(), dict[str, list[str]]()
         try:
-            with bucket.application_lease(self.session, self.target, doing).held(
-                wait=True, say=self.session.report.say
-            ):
-                gone = application.withdraw_several(slots, self.target.aws, lambda: time.sleep(1))
+            if pushed:
+                gone = self._withdrawn(pushed)
         except Interrupted:
             raise
         except UserError as error:
-            _note(ready, error)
+            own = [each for each in self.receipts.values() if each.snapshot.settings.slug]
+            _note([each for each in own if not each.still_named], error)
+        ready = {service: each for service, each in self.receipts.items() if not each.still_named}
+        if not ready:
             return
-        for receipt in ready:
-            receipt.note(gone[receipt.snapshot.settings.service])
-        self.session.report.say(f"Gone from the application: {', '.join(gone)}.")
-        bucket.registry(self.session, self.target).forget(*gone)
+        for receipt in ready.values():
+            for each in receipt.snapshot.services:
+                receipt.note(gone.get(each.settings.service, ()))
+        bucket.registry(self.session, self.target).forget(*ready)
         try:
-            bucket.discard_leases(self.session, self.target, list(gone))
+            bucket.discard_leases(self.session, self.target, list(ready))
         except Failed as error:
             self.session.report.say(f"(The leases of these slots were not deleted: {error})")
         else:
-            for receipt in ready:
+            for receipt in ready.values():
                 receipt.lease_is_gone()
 
-    def _pushed(self) -> dict[str, Sequence[Image]]:
-        """Return the images of the services that may be taken out of the application."""
-        pushed: dict[str, Sequence[Image]] = {}
+    def _withdrawn(self, pushed: Sequence[tuple[Settings, Sequence[Image]]]) -> dict[str, list[str]]:
+        lease = bucket.application_lease(self.session, self.target, f"taking {len(pushed)} services out")
+        with lease.held(wait=True, say=self.session.report.say):
+            gone = application.withdraw_several(pushed, self.target.aws, lambda: time.sleep(1))
+        self.session.report.say(f"Gone from the application: {', '.join(gone)}.")
+        return gone
+
+    def _pushed(self) -> list[tuple[Settings, Sequence[Image]]]:
+        """Return the services that may be taken out of the application, with their images."""
+        pushed: list[tuple[Settings, Sequence[Image]]] = []
         stacks = self.target.aws.every_stack()
-        for service, receipt in self.receipts.items():
-            settings = receipt.snapshot.settings
+        for receipt in self.receipts.values():
+            services = [each.settings for each in receipt.snapshot.services]
             try:
-                if settings.stack_name in stacks:
+                if any(own.stack_name in stacks for own in services):
                     raise Refused("it was deployed again meanwhile")
-                pushed[service] = application.require_ours(settings, self.target.aws, stacks)
+                if receipt.snapshot.settings.slug:
+                    pushed += [
+                        (own, application.require_ours(own, self.target.aws, stacks)) for own in services
+                    ]
             except Interrupted:
                 raise
             except UserError as error:
@@ -311,10 +382,10 @@ def _note(receipts: Iterable[Receipt], error: UserError) -> None:
 
 
 def _without(
-    name: str, parameters: Mapping[str, str], services: Iterable[str]
+    name: str, parameters: Mapping[str, str], services: Sequence[str]
 ) -> tuple[dict[str, str], set[str]]:
     try:
-        return environment_parameters.without(parameters, set(services))
+        return environment_parameters.without(parameters, services)
     except ValueError as error:
         raise Failed(f"The parameters of {name} are not what Copilot writes: {error}.") from error
 

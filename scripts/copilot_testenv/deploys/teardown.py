@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -82,6 +82,9 @@ def teardown(session: Session, options: Options) -> None:
         raise Interrupted("Interrupted; what had begun was finished.")
 
 
+_LEFT = "A first deploy that failed can leave images and databases: `invoke teardown --orphans` deletes them."
+
+
 @dataclass
 class _Teardown:
     session: Session
@@ -144,7 +147,7 @@ class _Teardown:
         receipts: list[Receipt] = []
         failures: list[UserError] = []
         with self._collecting(failures):
-            receipts += self._delete_together([snapshot for snapshot in snapshots if snapshot.ours])
+            receipts += self._delete_together(snapshots)
         swept = {receipt.snapshot.settings.service for receipt in receipts}
         for snapshot in snapshots:
             if snapshot.settings.service not in swept:
@@ -191,30 +194,32 @@ class _Teardown:
         where = self.session.settings.test_env
         if self.options.branch:
             which = "expired" if self.options.expired else "deployed"
-            return f"{self.options.branch} is not {which} in {where}: nothing to tear down."
+            near = nothing.meant(self.session, self.target, self.options.branch)
+            return f"{self.options.branch} is not {which} in {where}: nothing to tear down. {near}".rstrip()
         if self.options.expired:
             return f"Nothing in {where} has expired: nothing to tear down."
         if self.options.orphans:
             return f"Everything that was checked in {where} belongs to a deployment: nothing to tear down."
         if others := nothing.elsewhere(self.session, self.target):
             return f"Nothing is deployed to the shared slot of {where}: nothing to tear down. {others}"
-        return f"Nothing is deployed in {where}: nothing to tear down."
+        return f"Nothing is deployed in {where}: nothing to tear down. {_LEFT}"
 
     def _chosen(self) -> list[SlotSnapshot]:
         """Return the slots to delete.
 
-        Those without a live deployment come first, because a live deployment drops their databases.
+        Those without a live deployment come first, because a live deployment drops their databases. The
+        shared slot comes last: its container drops those of the others, and the load balancer goes with it.
         """
         settings, options = self.session.settings, self.options
+        registry = self._registry().read(whole=True)
         stacks = None
         if options.branch:
             slots = [settings, settings.isolated_for(git.slug(options.branch))]
         elif options.every or options.expired or options.orphans:
             stacks = self._stacks()
-            slots = self._slots(stacks)
+            slots = self._slots(stacks, registry.deployments)
         else:
             slots = [settings]
-        registry = self._registry().read(whole=True)
         look = self.target.aws.stack if stacks is None else stacks.get
         snapshots = [self._snapshot_of(slot, registry, look) for slot in slots]
         chosen = [snapshot for snapshot in snapshots if snapshot and self._is_chosen(snapshot)]
@@ -223,19 +228,19 @@ class _Teardown:
             settings_of = [each.settings for each in unsure]
             held = bucket.held_slots(self.session, self.target, settings_of) if unsure else set()
             chosen = [each for each in chosen if each.settings.service not in held]
-        return sorted(chosen, key=lambda snapshot: snapshot.stack is not None and snapshot.stack.live)
+        return sorted(chosen, key=lambda each: (bool(each.stack and each.stack.live), not each.settings.slug))
 
     def _stacks(self) -> dict[str, Stack]:
         return self.target.aws.environment_stacks(self.session.settings.app, self.session.settings.test_env)
 
-    def _slots(self, stacks: Mapping[str, Stack]) -> list[Settings]:
+    def _slots(self, stacks: Mapping[str, Stack], registered: Iterable[str]) -> list[Settings]:
         """Return the shared slot, and each one that a stack's tags, the registry or a one-off task name."""
         settings = self.session.settings
         found = {settings.service: settings}
         for stack in stacks.values():
             if slot := status.slot(settings, stack):
                 found[slot.service] = slot
-        services = list(self._registry().read().deployments)
+        services = list(registered)
         services += [live.service_of_task_stack(settings, name) for name in stacks]
         for service in services:
             slug = service.removeprefix(f"{settings.service}-")
@@ -275,7 +280,7 @@ class _Teardown:
         if one_off and not ownership.is_our_task(one_off, settings):
             self.session.report.say(f"{one_off.name} was not made by these tasks: it stays.")
             one_off = None
-        other_services = slot_services.existing(settings, self.target, stack, entry)
+        other_services = slot_services.existing(settings, look, stack, entry)
         others = tuple(SlotSnapshot(own, found, None, bool(settings.slug)) for own, found in other_services)
         if not (stack or one_off or ours or (others and not settings.slug)):
             return None
@@ -305,7 +310,7 @@ class _Teardown:
         session = self._session_for(snapshot.settings)
         return Slot(session, self.target.for_slot(snapshot.settings), snapshot)
 
-    def _delete_together(self, own: Sequence[SlotSnapshot]) -> list[Receipt]:
+    def _delete_together(self, chosen: Sequence[SlotSnapshot]) -> list[Receipt]:
         """Delete several slots together, and return the receipts; each of the others is deleted by itself."""
 
         def unchanged(agreed: Sequence[SlotSnapshot]) -> list[SlotSnapshot]:
@@ -317,7 +322,7 @@ class _Teardown:
                 if now and now.deployed_at == each.deployed_at and self._is_chosen(now)
             ]
 
-        own = [each for each in own if not each.others]  # a slot of several services is deleted in its order
+        own = [each for each in chosen if each.ours or not each.settings.slug]
         if len(own) < 2:  # noqa: PLR2004 - one is deleted as quickly alone
             return []
         run = SlotSweep(self.session, self.target)

@@ -20,14 +20,18 @@ if TYPE_CHECKING:
 _DJANGOS = re.compile(r"Your models in app\(s\): (?P<apps>.+) have changes that are not yet reflected")
 
 
-def told(session: Session, target: Target, tasks: Iterable[Task]) -> str:
-    """Return a sentence by the logs of the containers that have ended in these tasks; empty where none is."""
+def told(session: Session, target: Target, name: str | None, tasks: Iterable[Task]) -> str:
+    """Return a sentence by the logs of the containers that have ended in these tasks; empty where none is.
+
+    `name` is the branch's.
+    """
     for task in tasks:
         for container in task.containers:
             if container.exit_code == 0 and (apps := _apps(session, target, container.name, task)):
+                of = f" --branch {name}" if session.settings.slug and name else ""
                 return (
                     f"Models of {apps} have changes without a migration, so the tables do not have them: "
-                    '`invoke exec --manage "makemigrations --dry-run"` names them, and '
+                    f'`invoke exec{of} --manage "makemigrations --dry-run"` names them, and '
                     f"{documents.page('migration.md')} says how to write the file."
                 )
     return ""

@@ -148,12 +148,13 @@ class Watcher:
             self._look()
         parts: list[str] = []
         reason = self.health.hopeless or self.health.reason
+        events = self.events_of_service or self.health.events()
         if self.placement.reason:
             parts.append(f"ECS placed no task: {self.placement.reason}")
             if cure := placement_cure(self.placement.reason):
                 parts.append(cure)
         elif self.failed:
-            parts += _of_task(*list(self.failed.values())[-1], self.health.port)
+            parts += _of_task(*self._last_failed(), events, self.health.port)
         elif self.unfinished or (self.remembered and reason):
             because = f": {reason}" if reason else ""
             parts.append(
@@ -162,7 +163,6 @@ class Watcher:
             parts += quoted(self.unfinished)
             if cure := advice([reason], self.unfinished, self.health.port):
                 parts.append(cure)
-        events = self.events_of_service or self.health.events()
         parts += [f"ECS: {event}" for event in events if event != self.placement.reason]
         first = next(
             (e for e in self.events if e.status.endswith("_FAILED") and "cancelled" not in e.reason), None
@@ -173,12 +173,18 @@ class Watcher:
             )
             if cure := advice([first.reason], ()):
                 parts.append(cure)
-        self.cause = next(iter(parts), "").partition("\n")[0]
+        self.cause = next(iter(parts), "").partition("\n")[0].removesuffix(" Its last lines:")
         if not parts and result:
             last = _plain(self.lines)[-25:]
             self.cause = next(reversed(last), "")
-            parts += ["The last lines of the deploy:", *quoted(last)]
+            parts += ["The last lines of the deploy:", *quoted(last, none="it wrote none")]
         return "".join(f"\n{part}" for part in parts)
+
+    def _last_failed(self) -> tuple[Task, str, list[str]]:
+        """Return the last task that failed; the one before whose same container has lines, if it has none."""
+        last = list(self.failed.values())[-1]
+        same = [each for each in self.failed.values() if each[1] == last[1] and each[2]]
+        return same[-1] if same and last[1] else last
 
     def remember_unfinished(self) -> None:
         """Keep the service's last lines and ECS's events before a roll-back deletes them."""
@@ -270,9 +276,11 @@ class Watcher:
             self.reported[task.id, container.name] = state
             if state != container.status and (container == task.failed_container or not container.exit_code):
                 self._say(f"  {container.name}: {state}")
-        if task.status != "STOPPED" or task.id in self.failed or _ENDED.search(task.stopped_reason):
+        _, name, lines = self.failed.get(task.id, (task, None, []))
+        # CloudWatch shows lines some seconds after they were written: look again while there are none.
+        if task.status != "STOPPED" or lines or name == "" or _ENDED.search(task.stopped_reason):
             return
-        name = self._blamed(task)
+        name = name or self._blamed(task)
         if name or task.stopped_reason:
             self.failed[task.id] = task, name, self._last_lines(name, task) if name else []
         ended = _end(task, name, self.failed[task.id][2]) if task.stopped_reason else ""
@@ -318,16 +326,18 @@ class Watcher:
         return self.aws.tasks(*service) if service else []
 
 
-def _of_task(task: Task, name: str, lines: list[str], port: int) -> list[str]:
+def _of_task(task: Task, name: str, lines: list[str], events: list[str], port: int) -> list[str]:
     """Return why a task has failed: its container's end and last lines, ECS's reason, and what to do.
 
-    `port` is the one that the load balancer asks, 0 where it is not known.
+    `events` are ECS's: they have the codes with which a page fails its health checks, and the stopped reason
+    has not. `port` is the one that the load balancer asks, 0 where it is not known.
     """
     parts: list[str] = []
+    unhealthy = _UNHEALTHY.search(task.stopped_reason)
     container = next((each for each in task.containers if each.name == name), None)
     code = container.exit_code if container else None
     reason = container.reason if container else ""
-    if _UNHEALTHY.search(task.stopped_reason):
+    if unhealthy:
         parts += [f"The container `{name}` ran and was not healthy. Its last lines:", *quoted(lines)]
     elif reason.startswith("Cannot"):  # its exit code is then one that ECS has made up
         parts.append(f"The container `{name}` did not run: {reason}")
@@ -338,8 +348,12 @@ def _of_task(task: Task, name: str, lines: list[str], port: int) -> list[str]:
         parts += [f"The container `{name}` {ended}{why}Its last lines:", *quoted(lines)]
     if task.stopped_reason and task.stopped_reason != reason and not _is_told(task, name):
         parts.append(f"The task stopped: {task.stopped_reason}")
-    reasons = [task.stopped_reason, *(each.reason for each in task.containers)]
-    if cure := advice(reasons, lines, port if _UNHEALTHY.search(task.stopped_reason) else 0):
+    reasons = [
+        task.stopped_reason,
+        *(each.reason for each in task.containers),
+        *(events if unhealthy else ()),
+    ]
+    if cure := advice(reasons, lines, port if unhealthy else 0):
         parts.append(cure)
     return parts
 

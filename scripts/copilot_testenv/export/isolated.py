@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 
 from copilot_testenv.copilot import branch_service
+from copilot_testenv.copilot.branch_service import Addresses
 from copilot_testenv.copilot.templates import Refusal, Template
 from copilot_testenv.core import scratch
 from copilot_testenv.core.errors import Failed, SettingsError
@@ -23,10 +24,13 @@ def stack(renderer: Renderer, service: str, environment: str, origin: Origin) ->
     slot = replace(settings, target="aws").isolated_for(SLUG)
     own = slot if service == settings.base else slot.other(service)
     host = f"{SLUG}.{settings.test_domain}" if settings.test_domain else HOST
+    others = [web.base for web in branch_service.web_services(settings.root, slot)]
+    urls = {slot.base: f"https://{host}", **{name: f"https://{name}-{host}" for name in others}}
+    addresses = Addresses(host, urls if others else {})
     with scratch.temporary("isolated-") as folder:
         try:
             shutil.copytree(settings.root / "copilot", folder / "copilot", symlinks=True)
-            branch_service.generate(folder, own, host)
+            branch_service.generate(folder, own, addresses)
         except SettingsError as error:
             return Refusal(str(error))
         except OSError as error:

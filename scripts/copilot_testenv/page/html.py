@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from html import escape
@@ -137,6 +137,7 @@ class Row:
     note: str
     state: str
     isolated: bool
+    more_urls: Mapping[str, str] = field(default_factory=dict)  # of its other web services, by their names
 
 
 def page(rows: Sequence[Row], *, title: str, made_at: datetime, warning: str = "") -> str:
@@ -200,11 +201,14 @@ def _card(row: Row, made_at: datetime) -> str:
     ]
     why = f'<p class="why"><bdi>{_text(row.why)}</bdi></p>' if row.why.strip() else ""
     note = f'<p class="note">{_text(row.note)}</p>' if row.note.strip() else ""
+    more = "".join(
+        f'<p class="address">{_text(name)}: {_address(url)}</p>' for name, url in row.more_urls.items()
+    )
     return (
         f'<article class="{_KINDS.get(row.state, "failed")}">'
         f'<p class="signs"><span class="state">{_text(row.state[:1].upper() + row.state[1:])}</span>{own}</p>'
         f"<h2><bdi>{_text(row.branch or 'an unknown branch')}</bdi></h2>"
-        f'<p class="address">{_address(row.url)}</p>{why}{note}'
+        f'<p class="address">{_address(row.url)}</p>{more}{why}{note}'
         f"<dl>{''.join(f'<div><dt>{name}</dt><dd>{value}</dd></div>' for name, value in facts)}</dl>"
         "</article>"
     )

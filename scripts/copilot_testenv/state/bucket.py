@@ -117,6 +117,7 @@ def entry(deployment: Deployment) -> DeploymentRecord:
         database=deployment.database and display.line(deployment.database, _LONGEST_NAME),
         data_copied_at=deployment.data_copied_at,
         services=tuple(deployment.services[1:]),
+        urls={name: display.line(url) for name, url in deployment.urls.items()},
     )
 
 

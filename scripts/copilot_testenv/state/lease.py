@@ -30,9 +30,9 @@ from copilot_testenv.core.errors import Failed, Held, UserError
 from copilot_testenv.core.strict_json import Malformed, WrittenByNewerVersion
 from copilot_testenv.state.bucket_object import Read, Store, Unreachable, change, pause
 
-LIFETIME = 20.0  # seconds for which a claim is valid after it was last renewed
+LIFETIME = 30.0  # seconds for which a claim is valid after it was last renewed
 VERSION = 1  # of the object's form
-_RENEWED_EVERY = 5.0
+_RENEWED_EVERY = 10.0
 _RENEWED_AGAIN = 1.0  # seconds until the next attempt, where the store did not answer
 _LOOKED_EVERY = 1.0
 _TICK = 0.2  # seconds between checks of the clock: after a sleep of the machine the claim is renewed at once

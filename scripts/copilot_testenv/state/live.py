@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from copilot_testenv.core import expiry, git
@@ -46,6 +47,12 @@ class Deployment:
     hours: str | None = None  # the office hours that it was deployed with
     asleep: bool | None = None
     services: tuple[str, ...] = ()  # all of the slot, the web service first
+    urls: Mapping[str, str] = field(default_factory=dict)  # of its web services, by their names in copilot/
+
+    @property
+    def more_urls(self) -> dict[str, str]:
+        """The URLs of the slot's web services but the page's."""
+        return {name: url for name, url in self.urls.items() if url != self.url}
 
 
 def deployment_of(
@@ -53,11 +60,15 @@ def deployment_of(
     tags: Mapping[str, str],
     *,
     url: str | None = None,
+    urls: Mapping[str, str] = MappingProxyType({}),
     database: str | None = None,
     data_copied_at: str | None = None,
     asleep: bool | None = None,
 ) -> Deployment:
-    """Return the deployment that a stack's tags describe, with the other values that are known."""
+    """Return the deployment that a stack's tags describe, with the other values that are known.
+
+    `urls` are those of the slot's other web services.
+    """
     name, end = tags.get("branch"), tags.get("expires_at")
     return Deployment(
         branch=name,
@@ -76,6 +87,7 @@ def deployment_of(
         hours=tags.get("hours"),
         asleep=asleep,
         services=(settings.service, *services_of(tags)),
+        urls={**({settings.base: url} if url else {}), **urls},
     )
 
 
@@ -91,17 +103,19 @@ def describe(session: Session, target: Target, stack: Stack, tasks: list[Task] |
     Save the duration of the copy of its data for `check`.
     """
     settings = session.settings
-    with ThreadPoolExecutor(1) as pool:  # the two queries take equally long
+    with ThreadPoolExecutor(2) as pool:  # the queries take equally long
         asking = pool.submit(url_of, session, target, stack)
+        asking_others = pool.submit(other_urls, settings, target, stack)
         found = running(target, stack) if tasks is None else tasks
         data = copied_data(settings, target, found)
-        url = asking.result()
+        url, urls = asking.result(), asking_others.result()
     if data and data.seconds is not None:
         last_copy.keep(settings, iso(data.of), data.seconds, session.report.say)
     return deployment_of(
         settings,
         stack.tags,
         url=url,
+        urls=urls,
         database=data.database if data else None,
         data_copied_at=iso(data.of) if data else None,
         asleep=not found and target.aws.desired_count(stack.name) == 0,
@@ -111,6 +125,16 @@ def describe(session: Session, target: Target, stack: Stack, tasks: list[Task] |
 def url_of(session: Session, target: Target, stack: Stack) -> str | None:
     """Return the deployment's URL: from its load balancer's rules, else as what deploys knows it."""
     return target.aws.address(stack.name) or session.deployer(target).url()
+
+
+def other_urls(settings: Settings, target: Target, stack: Stack) -> dict[str, str]:
+    """Return the URLs of the slot's other web services, by their names in the workspace."""
+    found = {}
+    for service in services_of(stack.tags):
+        base = service.removesuffix(f"-{settings.slug}") if settings.slug else service
+        if url := target.aws.address(settings.other(base).stack_name):
+            found[base] = url
+    return found
 
 
 def task_group(settings: Settings) -> str:

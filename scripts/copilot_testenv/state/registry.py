@@ -38,7 +38,8 @@ T = TypeVar("T")
 class DeploymentRecord:
     """A deployment. Times are in ISO 8601, UTC; None means unknown.
 
-    `services` are the slot's other services, by the names that Copilot knows; an early form had none.
+    `services` are the slot's other services, by the names that Copilot knows; `urls` are those of its web
+    services, by their names in the workspace. An early form had neither.
     """
 
     branch: str
@@ -47,12 +48,13 @@ class DeploymentRecord:
     database: str | None = None
     data_copied_at: str | None = None
     services: tuple[str, ...] = ()
+    urls: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, value: object) -> DeploymentRecord:
         """Return the record that a JSON value contains. Raises Malformed."""
         if isinstance(value, dict):
-            value = {"services": [], **value}
+            value = {"services": [], "urls": {}, **value}
         entry = strict_json.only(value, (field.name for field in fields(cls)), "an entry")
         if not isinstance(entry["isolated"], bool):
             raise Malformed("an entry's `isolated` is not true or false")
@@ -65,7 +67,13 @@ class DeploymentRecord:
         if not isinstance(services, list) or len(services) > _MOST_SERVICES:
             raise Malformed("an entry's `services` are not a list, or too many")
         names = tuple(_service(strict_json.text(name, "a service", _LONGEST_NAME)) for name in services)
-        return cls(_text(entry, "branch"), entry["isolated"], **known, services=names)
+        urls = entry["urls"]
+        if not isinstance(urls, dict) or len(urls) > _MOST_SERVICES:
+            raise Malformed("an entry's `urls` are not a mapping, or too many")
+        addresses = {
+            _service(name): strict_json.text(url, "url", _LENGTHS["url"]) for name, url in urls.items()
+        }
+        return cls(_text(entry, "branch"), entry["isolated"], **known, services=names, urls=addresses)
 
 
 @dataclass(frozen=True)
@@ -120,7 +128,7 @@ class RegistryContent:
         """Read the object's body. Raises Malformed where more than single records is malformed.
 
         The form 1 had no `failed`, and early versions of these tasks wrote it without `version`; the form 2
-        had no `services`.
+        had no `services` and no `urls`.
         """
         if body is None:
             return cls()

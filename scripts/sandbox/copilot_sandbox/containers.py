@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +17,7 @@ from copilot_sandbox.state import OWNER, State
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from copilot_sandbox.postgres import PostgresServer
     from copilot_sandbox.workspace import Stage, Workspace
 
 
@@ -31,6 +33,32 @@ class Chosen(NamedTuple):
         if self.service is not None:
             self.service.terminate()
             self.service.wait()
+
+
+def choose_while_starting(
+    postgres: PostgresServer,
+    workspace: Workspace,
+    state: State,
+    *,
+    has_namespace: bool,
+    say: Callable[[str], None],
+) -> Chosen:
+    """Start Postgres, whose first start takes as long as a small build, and meanwhile `choose`.
+
+    Raises Failed for either, and leaves neither running then.
+    """
+    chosen = None
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            starting = pool.submit(postgres.start)
+            chosen = choose(workspace, state, has_namespace=has_namespace, say=say)
+            starting.result()
+    except BaseException:
+        postgres.stop()
+        if chosen is not None:
+            chosen.stop()
+        raise
+    return chosen
 
 
 def choose(workspace: Workspace, state: State, *, has_namespace: bool, say: Callable[[str], None]) -> Chosen:

@@ -225,6 +225,7 @@ class TargetReport:
     port: int
     state: TargetState
     reason: str | None = None
+    code: str | None = None  # ELB's: "Target.Timeout"
 
 
 class ControlPlane(Protocol):

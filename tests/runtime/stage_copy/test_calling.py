@@ -131,10 +131,12 @@ def test_a_large_value_is_never_held_where_it_passes() -> None:
     pump = Pump.__new__(Pump)
     pump._row = 0
     rest = b"\t\\\\x" + PIECE.hex().encode() + b"\t1\n"
-    messages = (memoryview((b"t" if number == COUNT else b"f") + rest) for number in range(1, COUNT + 1))
+    batches = ([memoryview((b"t" if number == COUNT else b"f") + rest)] for number in range(1, COUNT + 1))
     with calling.apart({1: Selection(calls={"c": lambda value: value})}) as selections:
         calls = selections[1].calls
-        size, peak = measured(lambda: sum(map(len, pump._with_calls(messages, calls))))
+        size, peak = measured(
+            lambda: sum(len(part) for batch in pump._with_calls(batches, calls) for part in batch)
+        )
     assert size == len(b"1\t\n") + COUNT * len(PIECE)
     assert peak < 2 << 20
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from django_testenv.stage_copy import rows
 from tests.runtime.stage_copy.copies import PASSWORD, Copies
 
 if TYPE_CHECKING:
@@ -86,9 +85,14 @@ def test_every_feature_of_a_schema_arrives_equal(
     assert following(copies, copies.target_server, "arrived") == torture.following
 
 
-def test_rows_arrive_equal_when_the_connection_is_encrypted_and_libpq_must_hand_them_out(
-    copies: Copies, torture: Sent, monkeypatch: pytest.MonkeyPatch
+def test_a_large_table_is_truncated_so_that_its_rows_can_be_frozen_and_a_small_one_keeps_its_files(
+    copies: Copies,
 ) -> None:
-    monkeypatch.setattr(rows, "can_carry", lambda _: False)
-    copies.fill("torture", "handed")
-    assert content(copies, copies.target_server, "handed") == torture.content
+    copies.make_source(
+        "sized",
+        "CREATE TABLE small AS SELECT 1 AS id",
+        "CREATE TABLE large AS SELECT repeat('x', 1000) AS text FROM generate_series(1, 1500)",
+    )
+    assert copies.fill("sized", "sized_there").rows == {"public.small": 1, "public.large": 1500}
+    query = "SELECT relname::text FROM pg_class WHERE relname IN ('small', 'large') AND relfilenode <> oid"
+    assert copies.rows(copies.target_server, "sized_there", query) == [("large",)]

@@ -78,6 +78,16 @@ PERSONAL = [
     "nazwiskoPanieńskie:text",
     "telemóvel:text",
     "huisnummer:text",
+    "kodPocztowy:text",
+    "gatuadress:text",
+    "miejscowość:text",
+    "partita_iva:text",
+    "personeelsnummer:text",
+    "conta_bancária:text",
+    "obywatelstwo:text",
+    "nome_completo:text",
+    "intestatario:text",
+    "apelido:text",
 ]
 NOT = [
     "nombre_producto:text",
@@ -107,6 +117,10 @@ NOT = [
     "name:text",
     "nullable:text",
     "citation:text",
+    "capacity:text",
+    "support:text",
+    "nazwa:text",
+    "compte_de_résultat:text",
 ]
 
 
@@ -120,7 +134,9 @@ def test_a_name_that_only_comes_near_is_none(column: str) -> None:
     assert not looks(*column.split(":"))
 
 
-@pytest.mark.parametrize("of", ["customers", "shop_customer", "crm_person", "userprofile", "shopcustomer"])
+@pytest.mark.parametrize(
+    "of", ["customers", "shop_customer", "crm_person", "userprofile", "shopcustomer", "pessoas"]
+)
 def test_a_name_in_a_table_of_people_is_a_persons(of: str) -> None:
     assert looks("name", "text", of)
     assert not looks("title", "text", of)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from django_testenv.stage_copy import rows
 from django_testenv.stage_copy.problems import Failed, Misconfigured
 
 if TYPE_CHECKING:
@@ -91,16 +90,6 @@ def test_a_sample_is_whole_by_its_keys_and_other_tables_come_whole(copies: Copie
     assert count(copies, target, "line") == 2 * count(copies, target, whole)
     assert count(copies, target, "purchase") < 800
     assert count(copies, target, "purchase WHERE customer_id IS NULL") == 0
-
-
-def test_a_sample_is_the_same_where_libpq_must_hand_out_the_rows(
-    copies: Copies, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plain = sampled(copies, {"customer": "2%"})
-    monkeypatch.setattr(rows, "can_carry", lambda _: False)
-    encrypted = sampled(copies, {"customer": "2%"})
-    for table in ("customer", "purchase"):
-        assert ids(copies, encrypted, table) == ids(copies, plain, table) != set()
 
 
 def test_a_number_of_rows_is_that_number_and_a_table_may_be_cut_further(copies: Copies) -> None:

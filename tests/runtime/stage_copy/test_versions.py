@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from django_testenv.stage_copy import client
@@ -27,6 +28,12 @@ def older() -> Iterator[Copies]:
 @pytest.fixture(scope="module")
 def newer(copies: Copies) -> Copies:
     return copies
+
+
+def use_tools(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let the copy find no other client than the one in `folder`."""
+    only = client.Client(client._version(f"{folder}/pg_dump"), f"{folder}/pg_dump", f"{folder}/pg_restore")
+    monkeypatch.setattr(client, "for_server", lambda _: only)
 
 
 def fill(server: PostgresServer) -> dict[str, object]:
@@ -64,8 +71,7 @@ def test_each_version_copies_to_each_other(
     target: str,
     tools: Path,
 ) -> None:
-    only = client.Client(client._version(f"{tools}/pg_dump"), f"{tools}/pg_dump", f"{tools}/pg_restore")
-    monkeypatch.setattr(client, "for_server", lambda _: only)
+    use_tools(monkeypatch, tools)
     ends: Copies = request.getfixturevalue(source), request.getfixturevalue(target)  # type: ignore[assignment]
     both = Copies(ends[0].source_server, ends[1].target_server)  # type: ignore[index]
     sent = fill(both.source_server)
@@ -94,3 +100,14 @@ def test_of_the_clients_that_are_installed_the_oldest_that_will_do_is_chosen(
     client._choose.cache_clear()
     assert client.for_server(server).version == chosen
     client._choose.cache_clear()
+
+
+def test_everything_arrives_equal_over_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_tools(monkeypatch, DEBIAN)  # PyPI's client does not speak TLS
+    with postgres_server(folder=DEBIAN, tls=True) as server:
+        both = make_roles(server, server)
+        with pytest.raises(psycopg.OperationalError, match="no encryption"):
+            psycopg.connect(server.url("reader", PASSWORD, "postgres").replace("=require", "=disable"))
+        sent = fill(server)
+        both.fill(NAME, "arrived")
+        assert content(both, server, "arrived") == sent

@@ -49,10 +49,14 @@ PERSONAL = word_set("""
     anrede blutgruppe diagnose gsm nac telemovel hausarzt mobil morada sexe tel tussenvoegsel haslo plec
     urodzenia zamieszkania adress fodelsedatum fodselsdato lonn losenord mobilnr
     personnr telefonnr
+    postnummer postnr rua ulica gata gatuadress bairro
+    stad stadt ville citta cidade ciudad miasto miejscowosc localidad localidade
+    nip piva contribuinte matricola matricule personalnummer personalnr personeelsnummer personeelsnr
+    anstallningsnummer bankkonto cittadinanza obywatelstwo medborgarskap mutuelle titulaire
     """)
 # Beginnings of words that mean it: telefonos, telefonnummern, telefonu.
 STEMS = word_set("""
-    achternaam alerg allerg anschrift apellid celular cellul cognom dogum dowod enderec enferm geboor
+    achternaam alerg allerg anschrift apelid apellid celular cellul cognom dogum dowod enderec enferm geboor
     geburt handynum hausnum huisnum indirizz kennwor kontonr kontonum krankh mobilf nachnam nacim
     nacionalid naiss nascim nationalit nazwisk passwor postleit rekeningn rufnum salair sobrenom soyad
     staatsang straat telef urodz versichert versicherungsn voornaam vornam wachtw wynagrodz
@@ -60,7 +64,9 @@ STEMS = word_set("""
 # Words that mean it as the whole name, or as its last word, of a text.
 _ALONE = word_set("""
     beneficiary card cell zip pan kin guardian initials maiden payee payer pin recipient spouse tel vat
-    vin contact contactperson bio handle lat lng lon author
+    vin contact contactperson bio handle lat lng lon author cap ort rg rib
+    contactpersoon kontaktperson destinataire destinatario empfaenger empfanger intestatario mottagare
+    odbiorca ontvanger titular
     """)
 PAIRS = _pairs("""
     contact_person sur_name acct_no acct_number acct_nr bank_acct bank_acc acc_no acc_number routing_no
@@ -85,6 +91,9 @@ PAIRS = _pairs("""
     tel_fixe tel_mobile tel_portable cuenta_bancaria estado_civil codigo_postal seguro_social anne_adi
     baba_adi e_posta medeni_hal vor_name nach_name permis_conduire kan_grubu fecha_nac nom_usage
     nom_marital konto_nr notfall_kontakt
+    kod_pocztowy partita_iva tessera_sanitaria numer_konta numer_rachunku numero_compte compte_bancaire
+    conta_bancaria agencia_conta conto_corrente rachunek_bankowy employee_number employee_no staff_number
+    nome_completo nombre_completo nom_complet volledige_naam osoba_kontaktowa titular_cuenta numero_documento
     """)
 # Numbers and dates that are personal by these words alone; "phones integer" is a count.
 _NUMBERS = word_set("""
@@ -111,6 +120,8 @@ PEOPLE = word_set("""
     etudiant hasta klant kullanici medewerker
     mitarbeiter musteri ogrenci paciente persona personel personne schueler schuler usuario utente
     utilisateur utilizador
+    adherent aluno anstalld anvandare eleve elev funcionario gebruiker kund lid medlem membro mitglied osoba
+    pacjent paziente pessoa pracownik salarie socio studente uczen
     cust kunden insured policyholder holder
     account applicant attendee author beneficiary billing borrower buyer candidate caller child client
     coach contact contractor cardholder customer customeruser debtor doctor donor driver emergency
@@ -125,7 +136,7 @@ _NOT_A_PERSONS_NAME = word_set(
     "account billing shipping emergency lead profile staff"
 )  # not before "name" alone
 _OF_TABLES = PEOPLE - {"account"}
-_NAMES = word_set("name nombre nom nome naam ad adi isim")
+_NAMES = word_set("name nombre nom nome naam namn ad adi isim")
 _LONG_ENOUGH = tuple(word for word in _OF_TABLES if len(word) > 5)  # noqa: PLR2004  "shopcustomer"
 # A name that ends so says something about the personal datum: email_verified, card_type, token_count.
 ABOUT = word_set("""

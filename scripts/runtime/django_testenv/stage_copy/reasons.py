@@ -62,22 +62,20 @@ def of_result(result: pq.abc.PGresult) -> psycopg.Error:
     def part(field: Part) -> str:
         return (result.error_field(field) or b"").decode(errors="replace")
 
-    names = {"table": Part.TABLE_NAME, "column": Part.COLUMN_NAME, "constraint": Part.CONSTRAINT_NAME}
-    return of_parts(
-        part(Part.SQLSTATE),
-        part(Part.MESSAGE_PRIMARY) or "the server gave no reason",
-        {name: part(field) for name, field in names.items()},
-        part(Part.CONTEXT),
-    )
-
-
-def of_parts(state: str, message: str, names: Mapping[str, str | None], context: str) -> psycopg.Error:
-    """Return the error that the server sent in these parts, with a message that quotes no value."""
+    state = part(Part.SQLSTATE)
     try:
         kind = psycopg.errors.lookup(state)
     except KeyError:  # a function of the project raises its own code
         kind = psycopg.DatabaseError
-    return kind(_why(state, message, names, context))
+    names = {"table": Part.TABLE_NAME, "column": Part.COLUMN_NAME, "constraint": Part.CONSTRAINT_NAME}
+    return kind(
+        _why(
+            state,
+            part(Part.MESSAGE_PRIMARY) or "the server gave no reason",
+            {name: part(field) for name, field in names.items()},
+            part(Part.CONTEXT),
+        )
+    )
 
 
 def of_tool(errors: str) -> str:

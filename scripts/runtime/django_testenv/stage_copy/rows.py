@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import select
 from binascii import unhexlify
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
 import psycopg
@@ -20,7 +21,6 @@ from psycopg import pq, sql
 from . import reasons
 from .calling import CallError
 from .problems import Failed
-from .wire import Wire, can_carry
 
 if TYPE_CHECKING:
     from .database import Connection
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _BATCH = 1 << 16  # bytes in one message to the target: a row may be cut anywhere
 _LARGE = 1 << 20  # bytes of a value that are written at once
+_FROZEN = 1 << 20  # bytes; a smaller table is not worth the new files that a TRUNCATE makes
 _WAIT = 500  # milliseconds between two checks whether the copy was stopped
 # COPY's text format: https://www.postgresql.org/docs/current/sql-copy.html
 _NULL, _HEXADECIMAL = b"\\N", b"\\\\x"
@@ -100,7 +101,6 @@ class Pump:
         self._stopped = stopped
         self._row = 0  # of the piece, counted only if rules call Python
         self._source_context, self._target_context = source, target
-        self._plain = can_carry(source) and can_carry(target)
 
     def copy(self, piece: Piece, selection: Selection, *, text: bool, tell: Tell) -> tuple[int, int]:
         """Copy a piece. Return the numbers of rows and of bytes that arrived.
@@ -111,45 +111,27 @@ class Pump:
         out, into = self._statements(piece, selection, text=text or bool(calls))
         self._row, failure = 0, None
         if calls:  # or pieces of several rows would be mixed
-            _execute(self._source, b"SET max_parallel_workers_per_gather = 0")
+            out = b"SET max_parallel_workers_per_gather = 0; " + out
         try:
             sent, arrived, moved = self.pass_on(out, into, calls, tell)
         except _RuleFailed as error:
             failure = (error.column, error.row, error.kind)
         if failure:  # not raised above: the error would keep the row as its context
             raise _failed(piece, *failure)
-        if piece.whole:
-            _execute(self._target, b"COMMIT")
         if sent != arrived:
             raise Failed(f"{piece.table.qualified}: the source sent {sent} rows, the target took {arrived}")
         return arrived, moved
 
     def pass_on(self, out: bytes, into: bytes, calls: Mapping[str, Call], tell: Tell) -> tuple[int, int, int]:
         """Pass what a COPY sends to another; return the rows sent, the rows and the bytes that arrived."""
-        if self._plain and not calls:
-            return self._through_sockets(out, into, tell)
-        return self._through_libpq(out, into, calls, tell)
-
-    def _through_sockets(self, out: bytes, into: bytes, tell: Tell) -> tuple[int, int, int]:
-        source, target = Wire(self._source_context, self._stopped), Wire(self._target_context, self._stopped)
-        source.begin(out, rows_come=True)
-        target.begin(into, rows_come=False)
-        moved = source.pass_on_to(target, tell)
-        target.finish()
-        return source.rows(), target.rows(), moved
-
-    def _through_libpq(
-        self, out: bytes, into: bytes, calls: Mapping[str, Call], tell: Tell
-    ) -> tuple[int, int, int]:
-        _begin(self._source, out, pq.ExecStatus.COPY_OUT)
-        _begin(self._target, into, pq.ExecStatus.COPY_IN)
-        self._target.nonblocking = 1
-        try:
-            moved = self._send(calls, tell)
-            self._target.put_copy_end()
-            self._flush()
-        finally:
-            self._target.nonblocking = 0
+        for connection, statement in ((self._source, out), (self._target, into)):
+            connection.send_query(statement)  # both before the first answer: each takes a round trip
+            self._flush(connection)
+        _reach(self._source, pq.ExecStatus.COPY_OUT)
+        _reach(self._target, pq.ExecStatus.COPY_IN)
+        moved = self._send(calls, tell)
+        self._target.put_copy_end()
+        self._flush(self._target)
         sent = _rows(self._source)
         return self._row if calls else sent, _rows(self._target), moved
 
@@ -175,18 +157,20 @@ class Pump:
             expressions, rows = self._in_pieces(table, names, expressions, selection, encoding)
         query = sql.SQL("SELECT {} FROM ONLY {}{}").format(sql.SQL(", ").join(expressions), rows, where)
         out = sql.SQL("COPY ({}) TO STDOUT (FORMAT {})").format(query, form)
+        is_frozen = piece.whole and not piece.table.extension and piece.table.size >= _FROZEN
         into = sql.SQL("COPY {}{} FROM STDIN (FORMAT {}{})").format(
             table,
             sql.SQL(" ({})").format(columns) if names else sql.SQL(""),
             form,
-            sql.SQL(", FREEZE" if piece.whole and not piece.table.extension else ""),
+            sql.SQL(", FREEZE" if is_frozen else ""),
         )
-        if piece.table.condition:  # the extension's own rows stay, as it has just made them
-            into = sql.SQL("BEGIN; ") + into
-        elif piece.table.extension:  # all rows are the user's; other tables may refer to it already
-            into = sql.SQL("BEGIN; DELETE FROM ONLY {}; ").format(table) + into
-        elif piece.whole:  # Postgres freezes only what no other transaction can have seen
-            into = sql.SQL("BEGIN; TRUNCATE ONLY {}; ").format(table) + into
+        # Statements that are sent together are one transaction.
+        if piece.table.condition:
+            pass  # the extension's own rows stay, as it has just made them
+        elif is_frozen:  # Postgres freezes only what no other transaction can have seen
+            into = sql.SQL("TRUNCATE ONLY {}; ").format(table) + into
+        elif piece.whole:  # an extension may have made rows; other tables may refer to these already
+            into = sql.SQL("DELETE FROM ONLY {}; ").format(table) + into
         return out.as_bytes(self._source_context), into.as_bytes(self._target_context)
 
     def _in_pieces(
@@ -215,42 +199,44 @@ class Pump:
 
     def _send(self, calls: Mapping[str, Call], tell: Tell) -> int:
         """Read all rows of the source and write them in batches. Return the number of bytes written."""
-        batch: list[bytes | memoryview] = []
-        held = moved = 0
-        with closing(self._with_calls(self._messages(), calls) if calls else self._messages()) as parts:
-            for part in parts:
-                batch.append(part)
-                held += len(part)
-                if held >= _BATCH:
-                    self._put_all(batch)
-                    moved += held
-                    tell(held)
-                    batch, held = [], 0
-        if batch:
-            self._put_all(batch)
-            tell(held)
-        return moved + held
+        moved = 0
+        received = self._batches()
+        with closing(self._with_calls(received, calls) if calls else received) as batches:
+            for batch in batches:
+                self._put_all(batch)
+                size = sum(map(len, batch))
+                tell(size)
+                moved += size
+        return moved
 
-    def _messages(self) -> Generator[memoryview, None, None]:
-        """Yield what the source sends: each row, or a piece of one."""
+    def _batches(self) -> Generator[list[memoryview], None, None]:
+        """Yield what the source sends: each part is a row, or a piece of one."""
         source, get = self._source, self._source.get_copy_data
         waiting = select.poll()
         waiting.register(source.socket, select.POLLIN)
+        batch: list[memoryview] = []
+        held = 0
         while True:
             size, row = get(1)
             if size > 0:
-                yield row
-            elif size == -1:
-                return
-            elif size < -1:
-                _rows(source)
-                raise psycopg.OperationalError("the source broke off")
-            else:
+                batch.append(row)
+                held += size
+                if held >= _BATCH:
+                    yield batch
+                    batch, held = [], 0
+            elif size == 0:
                 self._require_not_stopped()
                 if waiting.poll(_WAIT):
                     source.consume_input()
+            else:
+                if batch:
+                    yield batch
+                if size < -1:
+                    _rows(source)
+                    raise psycopg.OperationalError("the source broke off")
+                return
 
-    def _put_all(self, batch: list[bytes | memoryview]) -> None:
+    def _put_all(self, batch: Sequence[bytes | memoryview]) -> None:
         """Write a batch; of what is large one part after the other, for libpq keeps a copy of each."""
         if max(map(len, batch)) <= _LARGE:
             self._put(b"".join(batch))
@@ -265,28 +251,43 @@ class Pump:
         except psycopg.Error:
             _rows(self._target)  # the server ended the COPY; this raises its own error
             raise
-        self._flush()
+        self._flush(self._target)
 
-    def _flush(self) -> None:
-        """Write until the target has received everything; read from it meanwhile, as it may send an error."""
+    def _flush(self, connection: pq.abc.PGconn) -> None:
+        """Write until the server has received everything; read from it meanwhile, as it may send an error."""
         waiting = None
-        while self._target.flush() == 1:
+        while connection.flush() == 1:
             if waiting is None:
                 waiting = select.poll()
-                waiting.register(self._target.socket, select.POLLIN | select.POLLOUT)
+                waiting.register(connection.socket, select.POLLIN | select.POLLOUT)
             self._require_not_stopped()
             for _, event in waiting.poll(_WAIT):
                 if event & select.POLLIN:
-                    self._target.consume_input()
+                    connection.consume_input()
 
     def _require_not_stopped(self) -> None:
         if self._stopped():
             raise Failed("the copy was stopped")
 
     def _with_calls(
+        self, batches: Iterable[list[memoryview]], calls: Mapping[str, Call]
+    ) -> Generator[list[bytes | memoryview], None, None]:
+        """Yield batches of rows in COPY's text format, with what the functions return. Raise _RuleFailed."""
+        batch: list[bytes | memoryview] = []
+        held = 0
+        for part in self._called(chain.from_iterable(batches), calls):
+            batch.append(part)
+            held += len(part)
+            if held >= _BATCH:
+                yield batch
+                batch, held = [], 0
+        if batch:
+            yield batch
+
+    def _called(
         self, messages: Iterator[memoryview], calls: Mapping[str, Call]
     ) -> Generator[bytes | memoryview, None, None]:
-        """Yield rows in COPY's text format, in parts, with what the functions return. Raise _RuleFailed."""
+        """Yield the parts of rows."""
         for message in messages:
             self._row += 1
             piece, others = _split(message)
@@ -344,16 +345,16 @@ def _escape(value: bytes) -> bytes:
     return _SPECIAL.sub(lambda found: _ESCAPES[found[0]], value) if _SPECIAL.search(value) else value
 
 
-def _execute(connection: pq.abc.PGconn, statement: bytes) -> None:
-    result = connection.exec_(statement)
-    if result.status != pq.ExecStatus.COMMAND_OK:
-        raise reasons.of_result(result)
-
-
-def _begin(connection: pq.abc.PGconn, statement: bytes, expected: pq.ExecStatus) -> None:
-    result = connection.exec_(statement)
-    if result.status != expected:
-        raise reasons.of_result(result)
+def _reach(connection: pq.abc.PGconn, expected: pq.ExecStatus) -> None:
+    """Wait until a COPY begins; raise psycopg.Error if it, or a statement before it, fails."""
+    while True:
+        result = _result(connection)
+        if result is None:
+            raise psycopg.OperationalError("the server has begun no COPY")
+        if result.status == expected:
+            return
+        if result.status != pq.ExecStatus.COMMAND_OK:
+            raise reasons.of_result(result)
 
 
 def _rows(connection: pq.abc.PGconn) -> int:

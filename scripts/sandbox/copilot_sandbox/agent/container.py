@@ -33,6 +33,7 @@ def compose(
     image: Image,
     *,
     directory: Path,
+    home: Path,
     volumes: Mapping[str, Path],
     secrets: Mapping[str, str],
     owner_env: Mapping[str, str],
@@ -42,8 +43,10 @@ def compose(
 ) -> ContainerSpec:
     """Return what the task's process has to run for `container`.
 
-    `directory` is the container's own. `host` is the loopback address that replaces localhost, None in a
-    network namespace. `tools` are directories that every container has on its PATH, after its image's.
+    `directory` is the container's own, and so is `home`, whose path is short: programs make sockets in it,
+    and a socket's path has at most 107 bytes (unix(7)). `host` is the loopback address that replaces
+    localhost, None in a network namespace. `tools` are directories that every container has on its PATH,
+    after its image's.
     `defaults` are variables that the image, or the task definition, may replace.
     """
     root = directory / "root"
@@ -58,7 +61,7 @@ def compose(
     own = [str(image.venv / "bin")] if image.venv else []
     own += [move(part) for part in image.env.get("PATH", "").split(":") if move(part) != part]
     env = {
-        "HOME": str(directory / "home"),
+        "HOME": str(home),
         "LANG": "C.UTF-8",
         "TZ": "UTC",
         **(defaults or {}),
@@ -119,9 +122,10 @@ def compose_for_engine(
     `image` is a name or an id that the engine knows. `readable` are folders and files of this machine that
     the container sees under the same path. `defaults` are variables that the task definition may replace;
     they replace those of the image. `memory` is in bytes; 0 means no limit, for `cpus` too. They are the
-    task's, and each of its containers may use all of it.
+    task's, and each of its containers may use all of it. An engine that can change the limit later gets that
+    of `cpus` when the task is in service.
     """
-    name = f"copilot-sandbox-{task}-{container.name}"
+    name = name_of(task, container.name)
     labels = {OWNER_LABEL: owner, TASK_LABEL: task}
     volumes = [
         f"{volume_of(task, mount.volume)}:{mount.path}" + (":ro" if mount.read_only else "")
@@ -133,7 +137,7 @@ def compose_for_engine(
     settings["HostConfig"] |= {
         "Memory": memory,
         "MemorySwap": memory,
-        "NanoCpus": int(cpus * 1e9),
+        "NanoCpus": 0 if engine.can_update else int(cpus * 1e9),
         "Init": engine.has_init,  # Copilot's task definitions ask for it
         **({"ExtraHosts": list(hosts)} if hosts else {}),
     }
@@ -160,9 +164,14 @@ def compose_for_engine(
     }
 
 
+def name_of(task: str, container: str) -> str:
+    """Return the engine's name of a task's container."""
+    return f"copilot-sandbox-{task}-{container}"
+
+
 def volume_of(task: str, volume: str) -> str:
     """Return the engine's name of a task's volume."""
-    return f"copilot-sandbox-{task}-{re.sub(r'[^A-Za-z0-9_.-]', '_', volume)}"
+    return name_of(task, re.sub(r"[^A-Za-z0-9_.-]", "_", volume))
 
 
 def arguments(container: Container, image: Image) -> list[str]:

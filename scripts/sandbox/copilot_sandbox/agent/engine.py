@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _API = "/v1.40"
+_PODMANS_API = "/v4.0.0/libpod"  # for what Docker's has not, or only in other words
+_PERIOD = 100_000  # microseconds, in which the kernel counts the processor time of a container
 _START_SECONDS = 20.0  # for the service to answer on its socket
 _ANSWER_SECONDS = 60.0  # for one call; creating a container copies nothing and takes about a second
 _PROBE_SECONDS = 30
@@ -63,6 +65,11 @@ class Engine(NamedTuple):
     def name(self) -> str:
         return Path(self.program).name
 
+    @property
+    def can_update(self) -> bool:
+        """True if the limits of a running container can be changed: from Podman 4.3 on."""
+        return tuple(self.version) >= (4, 3)
+
     def remote(self, *words: str) -> list[str]:
         """Return a command line whose work the service does."""
         return [self.program, "--remote", "--url", f"unix://{self.socket}", *words]
@@ -92,10 +99,10 @@ class Engine(NamedTuple):
         service.wait()
         raise EngineError(f"{self.name}'s service did not answer within {_START_SECONDS:.0f} s")
 
-    def call(self, method: str, path: str, body: object = None, **query: object) -> Any:
+    def call(self, method: str, path: str, body: object = None, *, api: str = _API, **query: object) -> Any:
         """Make one call and return the answer's JSON. Raises EngineError with the engine's message."""
         connection = _Connection(self.socket)
-        address = f"{_API}{path}" + (f"?{urlencode(query)}" if query else "")
+        address = f"{api}{path}" + (f"?{urlencode(query)}" if query else "")
         text = None if body is None else json.dumps(body)
         try:
             connection.request(method, address, text, {"Content-Type": "application/json"})
@@ -122,10 +129,21 @@ class Engine(NamedTuple):
     def start(self, name: str) -> None:
         self.call("POST", f"/containers/{quote(name)}/start")
 
+    def limit_cpus(self, name: str, cpus: float) -> None:
+        """Let a container that runs use `cpus` processors, or all if it is 0. It may have ended."""
+        limit = {"period": _PERIOD, "quota": int(cpus * _PERIOD) or -1}
+        with suppress(EngineError):
+            self.call("POST", f"/containers/{quote(name)}/update", {"cpu": limit}, api=_PODMANS_API)
+
     def state(self, name: str) -> dict[str, Any]:
         """Return the container's state: `Running`, `ExitCode`, `OOMKilled`. Raises EngineError."""
         found: dict[str, Any] = self.call("GET", f"/containers/{quote(name)}/json")["State"]
         return found
+
+    def log_of(self, name: str) -> tuple[str, int]:
+        """Return the file with a container's output, and the id of the process that writes it."""
+        found = self.call("GET", f"/containers/{quote(name)}/json", api=_PODMANS_API)
+        return found["HostConfig"]["LogConfig"]["Path"], found["State"]["ConmonPid"]
 
     def ended(self, name: str) -> dict[str, Any]:
         """Wait until a container ends that has closed its output. Return its state. Raises EngineError."""
@@ -267,6 +285,7 @@ def container_settings(
         "Healthcheck": {"Test": ["NONE"]},  # ECS ignores an image's own
         "HostConfig": {
             "Binds": list(binds),
+            "LogConfig": {"Type": "k8s-file"},
             # The folder of Postgres's socket is open to root's group, and to no other.
             "GroupAdd": ["0"],
             "Ulimits": [{"Name": kind, "Soft": soft, "Hard": hard} for kind, soft, hard in limits()],

@@ -7,7 +7,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from copilot_sandbox.agent import engine
+from copilot_sandbox.agent import engine, engine_log
 from copilot_sandbox.agent.engine import Engine, EngineError, variables
 from copilot_sandbox.agent.task_container import Container, NotStartedError
 
@@ -44,10 +44,11 @@ class EngineContainer(Container):
                 await asyncio.to_thread(self._engine.remove, self._name)
                 return None
             await asyncio.to_thread(self._engine.start, self._name)
+            log, monitor = await asyncio.to_thread(self._engine.log_of, self._name)
         except EngineError as error:
             await asyncio.to_thread(self._engine.remove, self._name)
             raise NotStartedError(str(error)) from error
-        return await self._spawn(self._engine.remote("logs", "--follow", self._name), variables(), "/")
+        return await self._spawn(engine_log.command(log, monitor), {}, "/")
 
     def _pull(self) -> None:
         """Pull the image unless this machine has it. Raises NotStartedError."""

@@ -25,9 +25,14 @@ FRESH_INTERVAL = 0.25  # seconds between checks of a target that has never passe
 
 
 class Problem(NamedTuple):
-    """A failed health check: the message, and True if the target's port was closed."""
+    """A failed health check: the message for people, ELB's words, and True if the target's port was closed.
+
+    Source: https://docs.aws.amazon.com/elasticloadbalancing/latest/application/check-target-health.html
+    """
 
     text: str
+    reason: str = "Health checks failed"
+    code: str = "Target.FailedHealthChecks"
     closed: bool = False
 
 
@@ -50,14 +55,17 @@ def check(group: TargetGroup, target: Target, connect: Connect) -> Problem | Non
         connection.request("GET", group.health_path, headers=headers)
         status = connection.getresponse().status
     except TimeoutError:
-        return Problem(f"{name} got no answer in {group.timeout:g} s")
+        return Problem(f"{name} got no answer in {group.timeout:g} s", "Request timed out", "Target.Timeout")
     except ConnectionRefusedError:
         return Problem(f"{name} is refused: nothing listens on port {target.port} yet", closed=True)
     except (OSError, http.client.HTTPException) as error:
         return Problem(f"{name} failed: {error or type(error).__name__}")
     finally:
         connection.close()
-    return None if matches(group.matcher, status) else Problem(f"{name} answers {status}")
+    if matches(group.matcher, status):
+        return None
+    reason = f"Health checks failed with these codes: [{status}]"
+    return Problem(f"{name} answers {status}", reason, "Target.ResponseCodeMismatch")
 
 
 class HealthChecks:
@@ -102,9 +110,8 @@ class HealthChecks:
             now = time.monotonic()
             if problem and problem.closed and now - begun >= LOOK_AFTER:
                 listens = self._listening(target.address, target.port)
-                problem = Problem(
-                    f"{problem.text}; the task listens on {listens}" if listens else problem.text, closed=True
-                )
+                if listens:
+                    problem = problem._replace(text=f"{problem.text}; the task listens on {listens}")
             state: TargetState = target.state
             if problem is None:
                 passes, failures = passes + 1, 0
@@ -118,9 +125,7 @@ class HealthChecks:
                     failures, counted = failures + 1, now
                 if failures >= group.unhealthy_threshold:
                     state = "unhealthy"
-            self._targets.judge(
-                target, state, None if state == "healthy" or problem is None else problem.text
-            )
+            self._targets.judge(target, state, None if state == "healthy" else problem)
             pause = group.interval
             if not passed_once:
                 closed = problem is not None and problem.closed

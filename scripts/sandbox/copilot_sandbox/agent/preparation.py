@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from copilot_sandbox.agent import catalogue, filesystem, nginx
+from copilot_sandbox.agent import catalogue, filesystem, missing_programs, nginx
 from copilot_sandbox.agent.confined import hidden
-from copilot_sandbox.agent.container import compose, compose_for_engine, without_key
+from copilot_sandbox.agent.container import arguments, compose, compose_for_engine, without_key
 from copilot_sandbox.agent.engine import qualified
 from copilot_sandbox.boot import PACKAGE
 from copilot_sandbox.env_files import parse_env_file
@@ -140,7 +140,7 @@ def for_processes(settings: Settings, order: Order) -> Prepared:
         secrets[each.name], notes[each.name] = _secrets(settings, each)
     aws, _ = _aws(settings, order)
     common = catalogue.write_common(directory / ".bin")
-    for defined in order.definition.containers:
+    for number, defined in enumerate(order.definition.containers):
         container = _with_files(settings, defined)
         own = directory / container.name
         image = settings.find_image(container.image)
@@ -159,19 +159,22 @@ def for_processes(settings: Settings, order: Order) -> Prepared:
         digests.append(image.digest or None)
         for mount in container.mounts:
             volumes.setdefault(mount.volume, directory / "volumes" / mount.volume)
-        specs.append(
-            compose(
-                container,
-                image,
-                directory=own,
-                volumes=volumes,
-                secrets=secrets[container.name],
-                owner_env={**settings.owner_env, "SANDBOX_TASK": order.task},
-                host=host,
-                tools=tools,
-                defaults=without_key(aws, {*image.env, *container.environment, *container.secrets}),
-            )
+        composed = compose(
+            container,
+            image,
+            directory=own,
+            home=directory / f".h{number}",
+            volumes=volumes,
+            secrets=secrets[container.name],
+            owner_env={**settings.owner_env, "SANDBOX_TASK": order.task},
+            host=host,
+            tools=tools,
+            defaults=without_key(aws, {*image.env, *container.environment, *container.secrets}),
         )
+        specs.append(composed)
+        if image.digest:  # the project's own
+            names = missing_programs.missing(arguments(container, image), image, composed["env"]["PATH"])
+            notes[container.name] = _joined(notes[container.name], missing_programs.note(names))
     spec: wire.TaskSpec = {
         "namespace": host is None,
         "address": order.address,

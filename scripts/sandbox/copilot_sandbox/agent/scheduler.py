@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from copilot_sandbox.model import DeploymentReport, RolloutState, Service
 
@@ -14,6 +14,16 @@ if TYPE_CHECKING:
 QUICK_RETRIES = 3  # ended tasks that are replaced without a pause; later pauses grow
 LONGEST_PAUSE = 60.0  # seconds
 PROVEN_AFTER = 10.0  # seconds for which a task must be healthy to end a row of restarts
+
+
+class Unfit(NamedTuple):
+    """Why a task's health requires a replacement: the stopped reason, and the end of the service's event.
+
+    Source: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html
+    """
+
+    reason: str
+    event: str
 
 
 class ScheduledTask(Protocol):
@@ -45,8 +55,8 @@ class ScheduledTask(Protocol):
         """True if the task runs and is healthy, also in all of its target groups."""
 
     @property
-    def unfit(self) -> str | None:
-        """The reason why the task's health requires a replacement; None if it does not."""
+    def unfit(self) -> Unfit | None:
+        """Why the task's health requires a replacement; None if it does not."""
 
 
 T = TypeVar("T", bound=ScheduledTask)
@@ -108,8 +118,8 @@ class ServiceScheduler(Generic[T]):
                 if task.deployment_id == primary.id:
                     primary.failed = 0
             if task.unfit is not None:
-                self._add_event(f"(service {service.name}) (task {task.id}) is unhealthy: {task.unfit}.")
-                self._stop(task, task.unfit, True)  # noqa: FBT003 -- `ill`; a callable has no keywords
+                self._add_event(f"(service {service.name}) (task {task.id}) {task.unfit.event}.")
+                self._stop(task, task.unfit.reason, True)  # noqa: FBT003 -- `ill`; a callable has no keywords
         self._update_rollout(primary)
         self._stop_surplus(primary)
         self._start_missing(primary, now)

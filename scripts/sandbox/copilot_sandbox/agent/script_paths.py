@@ -23,25 +23,33 @@ _MOST_FILES, _MOST_BYTES = 20, 1 << 16
 
 
 def moved_texts(words: Sequence[str], image: Image, move: Callable[[str], str]) -> dict[str, str]:
-    """Return the new text of each script or configuration file whose paths change, by its path in the image.
+    """Return the new text of each file whose paths change, by its path in the image."""
+    found = {path: (text, move(text)) for path, text in _named(words, image).items()}
+    return {path: moved for path, (text, moved) in found.items() if moved != text}
 
-    The files are those that `words` name, and those that these scripts name in turn.
-    """
+
+def scripts(words: Sequence[str], image: Image) -> list[str]:
+    """Return the texts of the shell scripts that a command starts."""
+    return [text for path, text in _named(words, image).items() if _is_script(path, text)]
+
+
+def _is_script(path: str, text: str) -> bool:
+    return path.endswith(".sh") or _SHELL.match(text) is not None
+
+
+def _named(words: Sequence[str], image: Image) -> dict[str, str]:
+    """Return the scripts and configuration files that `words` name, or that these scripts name in turn."""
     texts: dict[str, str] = {}
-    seen: set[str] = set()
     todo = [match[0] for word in words for match in _WORD.finditer(word)]
-    while todo and len(seen) < _MOST_FILES:
+    while todo and len(texts) < _MOST_FILES:
         path, text = _read(todo.pop(0), image)
-        if not path or path in seen:
+        if not path or path in texts:
             continue
-        is_script = path.endswith(".sh") or _SHELL.match(text) is not None
-        if not is_script and not path.endswith(_CONFIGURATION):
-            continue
-        seen.add(path)
-        if (moved := move(text)) != text:
-            texts[path] = moved
-        if is_script:
+        if _is_script(path, text):
             todo += [match[0] for match in _WORD.finditer(text)]
+        elif not path.endswith(_CONFIGURATION):
+            continue
+        texts[path] = text
     return texts
 
 

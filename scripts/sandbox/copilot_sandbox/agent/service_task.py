@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from copilot_sandbox.agent import catalogue, listeners, namespace, preparation
+from copilot_sandbox.agent.container import name_of
 from copilot_sandbox.agent.runner import Runner, remove_tree
+from copilot_sandbox.agent.scheduler import Unfit
 from copilot_sandbox.model import ContainerReport, Health, TaskReport
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ class ServiceTask:
         self._drain_until: float | None = None
         self._failure: tuple[str, float] | None = None  # and when it ends the task, in Unix seconds
         self._running_since: dict[str, float] = {}
+        self._is_limited = False
         self._notes: dict[str, str | None] = {}  # by container: shown as its reason while it runs
         self.id = service.only_task or uuid.uuid4().hex
         self.deployment_id = deployment_id
@@ -94,16 +97,20 @@ class ServiceTask:
         return all(each.state == "healthy" for each in self._context.targets.at(self.report.address))
 
     @property
-    def unfit(self) -> str | None:
+    def unfit(self) -> Unfit | None:
         if not self.running or self.stopping or self.report.started_at is None:
             return None
         if time.time() - self.report.started_at < self._service.grace_period:
             return None
         if self.report.health == "UNHEALTHY":
-            return "Task failed container health checks"
+            return Unfit("Task failed container health checks", "failed container health checks")
         for each in self._context.targets.at(self.report.address):
-            if each.state == "unhealthy":
-                return f"Task failed ELB health checks in (target-group {each.group.arn}): {each.reason}"
+            if each.state == "unhealthy" and each.problem:
+                group = f"in (target-group {each.group.arn})"
+                return Unfit(
+                    f"Task failed ELB health checks {group}",
+                    f"(port {each.port}) is unhealthy {group} due to (reason {each.problem.reason})",
+                )
         return None
 
     def launch(self) -> None:
@@ -166,7 +173,10 @@ class ServiceTask:
         self.tick(time.time())
 
     def tick(self, now: float) -> None:
-        """Stop the process once the task is drained; end a task that does not start."""
+        """Stop the process once the task is drained; end a task that does not start; limit one in service."""
+        if self.steady and not self._is_limited:
+            self._is_limited = True
+            self._limit_cpus(float(self._service.task_definition.cpu or 0) / 1024)
         if self._failure and now >= self._failure[1]:
             self._finish(self._failure[0], "TaskFailedToStart")
             self._failure = None
@@ -243,8 +253,8 @@ class ServiceTask:
     def activity(self) -> tuple[str, float]:
         """Return what the task currently waits for, and since when (Unix seconds)."""
         for each in self._context.targets.at(self.report.address):
-            if each.state != "healthy" and each.reason:
-                return each.reason, self.report.started_at or self.report.created_at
+            if each.state != "healthy" and each.problem:
+                return each.problem.text, self.report.started_at or self.report.created_at
         awaited = {
             name
             for each, report in zip(self._containers(), self.report.containers, strict=True)
@@ -315,6 +325,21 @@ class ServiceTask:
             self.report.desired_status = "STOPPED"
             self.report.stopped_reason, self.report.stop_code = reason, code
             self._context.targets.drain(self.report.address)
+            if self._is_limited:
+                self._limit_cpus(0)
+
+    def _limit_cpus(self, cpus: float) -> None:
+        """Let an engine's containers of this task use `cpus` processors, or all if it is 0.
+
+        The task's own number holds while it is in service. A start with migrations takes four times as long
+        on a quarter of a processor, and someone waits for it.
+        """
+        engine = self._context.engine
+        if engine is None or not engine.can_update:
+            return
+        for report in self.report.containers:
+            if report.status == "RUNNING":
+                engine.limit_cpus(name_of(self.id, report.name), cpus)
 
     def _finish(self, reason: str | None, code: str | None) -> None:
         self._begin_stop(reason, code)

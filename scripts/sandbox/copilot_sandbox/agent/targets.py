@@ -6,10 +6,15 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from copilot_sandbox.agent.health import Problem
 from copilot_sandbox.model import TargetGroup, TargetReport, TargetState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+_BEGUN, _DRAINS = "Initial health checks in progress", "Target deregistration is in progress"
+INITIAL = Problem(_BEGUN, _BEGUN, "Elb.InitialHealthChecking")
+DRAINING = Problem(_DRAINS, _DRAINS, "Target.DeregistrationInProgress")
 
 
 @dataclass
@@ -18,7 +23,7 @@ class Target:
     address: str
     port: int
     state: TargetState = "initial"
-    reason: str | None = "Initial health checks in progress"
+    problem: Problem | None = INITIAL
     in_flight: int = 0
 
 
@@ -43,7 +48,7 @@ class Targets:
         with self._lock:
             for target in self._targets:
                 if target.address == address:
-                    target.state, target.reason = "draining", "Target deregistration is in progress"
+                    target.state, target.problem = "draining", DRAINING
         self._on_change()
 
     def remove(self, address: str) -> None:
@@ -51,12 +56,12 @@ class Targets:
             self._targets = [target for target in self._targets if target.address != address]
         self._on_change()
 
-    def judge(self, target: Target, state: TargetState, reason: str | None) -> None:
+    def judge(self, target: Target, state: TargetState, problem: Problem | None) -> None:
         """Set the result of a health check, unless the target is draining."""
         with self._lock:
-            if target.state == "draining" or (target.state, target.reason) == (state, reason):
+            if target.state == "draining" or (target.state, target.problem) == (state, problem):
                 return
-            target.state, target.reason = state, reason
+            target.state, target.problem = state, problem
         self._on_change()
 
     def pick(self, groups: Iterable[str]) -> Target | None:
@@ -99,6 +104,8 @@ class Targets:
         with self._lock:
             for target in self._targets:
                 group = target.group.arn
-                report = TargetReport(group, target.address, target.port, target.state, target.reason)
+                problem = INITIAL if target.state == "initial" else target.problem  # nothing is decided yet
+                told = (problem.reason, problem.code) if problem else ()
+                report = TargetReport(group, target.address, target.port, target.state, *told)
                 reports.setdefault(group, []).append(report)
         return reports

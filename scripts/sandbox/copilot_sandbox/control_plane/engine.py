@@ -9,12 +9,13 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
+from .catalogue import Catalogue
 from .driver import Driver
 from .errors import Refusal, ResourceFailed, StackMissing
 from .for_tests import ForTests
 from .operations import Operations
 from .resolution import Resolver
-from .resources import ACCOUNT, REGION, Catalogue
+from .resources import ACCOUNT, REGION
 from .stacks import DesiredState, OnFailure, Stack, Stacks, now
 
 NO_CHANGES = (

@@ -354,7 +354,7 @@ class Responses(ELBV2Response):
                         "HealthCheckPort": str(target.port),
                         "TargetHealth": {
                             "State": target.state,
-                            "Reason": _REASONS.get(target.state),
+                            "Reason": target.code,
                             "Description": target.reason,
                         },
                     }
@@ -363,12 +363,3 @@ class Responses(ELBV2Response):
                 ]
             }
         )
-
-
-# Source: https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetHealth.html
-_REASONS: dict[str, str] = {
-    "initial": "Elb.RegistrationInProgress",
-    "unhealthy": "Target.FailedHealthChecks",
-    "draining": "Target.DeregistrationInProgress",
-    "unused": "Target.NotInUse",
-}

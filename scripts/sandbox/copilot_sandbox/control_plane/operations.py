@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Literal, TypeVar, cast
 from moto.core.exceptions import ServiceException
 from werkzeug.exceptions import HTTPException
 
+from .catalogue import Catalogue
 from .driver import Operation, Outcome
 from .errors import OperationCancelled, ResourceFailed, TemplateError, handler_failed
 from .for_tests import ForTests
 from .resolution import Resolver, differs
-from .resources import Catalogue, ResourceSpec, Settling, after
+from .resources import ResourceSpec, Settling, after
 from .stacks import DesiredState, Resource, Rollback, Stack, Stacks, now
 from .stores import with_secrets
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .catalogue import Catalogue
 from .errors import ResourceFailed, TemplateError
-from .resources import ACCOUNT, REGION, Catalogue, Handler, ResourceSpec
+from .resources import ACCOUNT, REGION, Handler, ResourceSpec
 from .stacks import DesiredState, Output, Stack, Stacks
 from .stores import parameter_value
 from .template_check import check_references, require_made

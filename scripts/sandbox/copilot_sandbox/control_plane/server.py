@@ -30,6 +30,7 @@ from . import (
     tagging,
 )
 from .applications import Applications, ensure_bucket
+from .catalogue import Catalogue
 from .container_resources import ClusterHandler, ServiceHandler, TaskDefinitionHandler
 from .container_service import ContainerService
 from .custom_resources import CustomResources
@@ -50,9 +51,10 @@ from .load_balancing import (
     LoadBalancing,
     TargetGroupHandler,
 )
+from .messages import let_others_call
 from .nested_stacks import NestedStacks
 from .proxy import ProxyServer, Router
-from .resources import ACCOUNT, REGION, Catalogue
+from .resources import ACCOUNT, REGION
 from .signatures import Signatures, random_key
 from .stack_sets import StackSets
 from .stores import secret_value
@@ -145,6 +147,7 @@ class ControlPlaneServer:
         """Delete moto's state and listen, with a new key. Raises OSError if the port is taken."""
         self._key = random_key()
         BackendDict.reset()
+        let_others_call(self._lock)
         self._applications.begin()
         self._for_tests.begin(self._key.id)
         self._authority = CertificateAuthority(self._folder)

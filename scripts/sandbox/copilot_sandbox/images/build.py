@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from copilot_sandbox.errors import SandboxError
-from copilot_sandbox.images import pip_targets, projects, pythons, store, venv_cache, venvs
+from copilot_sandbox.images import pip_targets, projects, pythons, store, undone, venv_cache, venvs
 from copilot_sandbox.images.copying import Copying
 from copilot_sandbox.images.dockerfile import Dockerfile, Instruction, Stage, assignments, expand, parse
 from copilot_sandbox.images.ignore import read_ignore
@@ -30,7 +30,6 @@ _WITHOUT_EFFECT = frozenset({"EXPOSE", "HEALTHCHECK", "LABEL", "MAINTAINER", "ST
 # Source: https://github.com/docker-library/python/blob/master/versions.json
 _SETUPTOOLS, _LAST_WITH_SETUPTOOLS = ("setuptools==79.0.1", "wheel==0.45.1"), 11
 _PROGRAMS = "/usr/local/bin"  # where pip puts programs in an image of Python
-_STEP_LENGTH = 110  # characters of a step in the list of steps that were not done
 
 
 class BuildError(SandboxError):
@@ -241,7 +240,7 @@ class _Build:
             case "COPY" | "ADD":
                 given = step.flag("from")
                 tree = self._source(None if given is None else expand(given, state.variables), number)
-                Copying(step, state, tree, tree is self.context, self.say, self._not_done).run()
+                Copying(step, state, tree, tree is self.context, self.say).run()
                 stage = None if given is None else self._find_stage(expand(given, state.variables), number)
                 if stage is not None:
                     self._copy_environments(step, self.states[stage], state)
@@ -274,7 +273,7 @@ class _Build:
                 values[name] = outer[name]
 
     def _not_done(self, step: Instruction, what: str) -> None:
-        self.say(f"sandbox: not done here: {_short(what)} (line {step.line})")
+        self.say(f"sandbox: not done here: {undone.short(what)} (line {step.line})")
 
     def _run(self, step: Instruction, state: State, number: int) -> None:
         words = step.json()
@@ -299,9 +298,11 @@ class _Build:
         self.managers |= done.managers
         if done.left:
             self._not_done(step, "RUN " + " && ".join(done.left))
+        for note in undone.of_run(step.line, done.left):
+            self.say(note)
         for text, reason in done.missed:
             self.say(
-                f"sandbox: line {step.line} installed nothing here: `{_short(text)}`: {reason}; its "
+                f"sandbox: line {step.line} installed nothing here: `{undone.short(text)}`: {reason}; its "
                 "packages are missing where the code imports them"
             )
 
@@ -343,11 +344,6 @@ class _Build:
             return self.context
         stage = self._find_stage(name, number)
         return None if stage is None else self.states[stage].tree
-
-
-def _short(what: str) -> str:
-    text = " ".join(what.split())
-    return text if len(text) <= _STEP_LENGTH else text[: _STEP_LENGTH - 1] + "…"
 
 
 def _mount(value: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from copilot_sandbox.images import undone
 from copilot_sandbox.images.dockerfile import Instruction, expand
 from copilot_sandbox.images.pip_targets import is_of_python
 from copilot_sandbox.images.stage_state import State, absolute
@@ -15,14 +16,16 @@ from copilot_sandbox.images.tree import CopyError, Entry, Tree, file_of, hash_fi
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+# What uv does is done without it.
 _UV = re.compile(r"(?:^|/)astral-sh/uv(?::|@|$)")
+_OF_UV = ("uv", "uvx")
 
 
 @dataclass(frozen=True)
 class Copying:
     """One COPY or ADD step. `tree` is the source of --from, None for an image that is not available here.
 
-    `say` gets a line for each difference from docker, `not_done` each step that is not done at all.
+    `say` gets a line for each difference from docker.
     """
 
     step: Instruction
@@ -30,7 +33,6 @@ class Copying:
     tree: Tree | None
     from_context: bool
     say: Callable[[str], None]
-    not_done: Callable[[Instruction, str], None]
 
     def run(self) -> None:
         step, state = self.step, self.state
@@ -57,13 +59,16 @@ class Copying:
                 text = _substitute(heredoc.text, state.variables, step) if heredoc.expand else heredoc.text
                 self._place(file_of(text.encode(), mode or 0o644), heredoc.name, target)
             elif self.tree is None and _UV.search(origin or "") is not None:
-                continue  # what uv does is done without it
+                continue
             elif self.tree is None:
-                self.not_done(step, f"{step.keyword} --from={origin} {source} {to}: that image is not here")
+                self._miss(source, to, "no image is pulled without an engine")
             elif step.keyword == "ADD" and _is_remote_or_archive(source):
-                self.not_done(step, f"ADD {source} {to}")
+                self._miss(source, to, "ADD downloads and unpacks nothing without an engine")
             else:
                 self._copy_one(self.tree, source, target, mode)
+
+    def _miss(self, source: str, to: str, reason: str) -> None:
+        self.say(undone.of_copy(self.step, source, to, reason))
 
     def _copy_one(self, tree: Tree, source: str, target: str, mode: int | None) -> None:
         step = self.step
@@ -80,8 +85,10 @@ class Copying:
             entry = tree.get(place)
             if entry is None and not self.from_context and is_of_python(path):
                 continue  # all stages share one environment
+            if entry is None and not self.from_context and posixpath.basename(path) in _OF_UV:
+                continue
             if entry is None and not self.from_context:
-                self.not_done(step, f"COPY --from={step.flag('from')} {source}: nothing is there")
+                self._miss(source, target, "no step that is carried out here makes it")
             elif entry is None:
                 raise step.error(f'failed to calculate checksum of ref: "{match}": not found')
             elif entry.kind == "folder":

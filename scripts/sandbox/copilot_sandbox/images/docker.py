@@ -5,6 +5,7 @@ A deploy waits for each call, which is a process, so modules are imported only w
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -12,8 +13,9 @@ import re
 import shlex
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from copilot_sandbox import child_variables
 from copilot_sandbox.boot import bare
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 _ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/(.+)")
 _CALLS = "version, info, login, build, push, inspect"
 _RETRY_SECONDS = 600  # in which a failed build of the same process is not tried again
+_TAGS = ("-t", "--tag")
 # Copilot looks at the output of its builds now and then, and drops what a build writes just before its end.
 # Source: seen on Copilot 1.34.1, with two builds at once.
 _SHOW_SECONDS = 0.3
@@ -53,8 +56,8 @@ _BUILD_FLAGS = {
 
 
 ENGINE = "engine.json"  # the engine that builds, in the sandbox's folder; null: there is none
-# These are the engine's business too; tags are only the sandbox's.
-_ENGINE_FLAGS = ("--build-arg", "--label", "--no-cache", "--platform", "--pull", "--target")
+# These are the engine's business too. Tags are only the sandbox's, and nothing reads Copilot's labels.
+_ENGINE_FLAGS = ("--build-arg", "--no-cache", "--platform", "--pull", "--target")
 
 
 class DockerError(SandboxError):
@@ -205,21 +208,58 @@ def _parse_build(words: list[str]) -> _BuildOptions:
 
 
 def _build(state: Path, words: list[str]) -> None:
+    asked_at = time.time()
     options = _parse_build(words)
     dockerfile = Path(options.last("-f", "--file") or options.context / "Dockerfile")
-    failure = _failure_of(state, words, dockerfile)
-    if failure.is_file() and time.time() - failure.stat().st_mtime < _RETRY_SECONDS:
-        raise DockerError(failure.read_text())
-    try:
-        digest = _build_image(state, options, dockerfile)
-    except SandboxError as error:
-        failure.parent.mkdir(parents=True, exist_ok=True)
-        write_private(failure, str(error).splitlines()[-1])
-        raise
-    for reference in options.all("-t", "--tag"):
+    digest = _build_once(state, options, dockerfile, asked_at)
+    for reference in options.all(*_TAGS):
         registry.tag(state, reference, digest)
         _say(f"naming to {reference} done")
     _say(f"writing image {digest} done")
+
+
+def _build_once(state: Path, options: _BuildOptions, dockerfile: Path, asked_at: float) -> str:
+    """Build unless the same process of Copilot has this build already. Return the image's digest.
+
+    Copilot builds one Dockerfile at the same time for each container that has it, and tells those builds
+    apart by tags and labels alone: the second one waits for the first. It runs a build that fails ten times;
+    here it fails each time for the same reason.
+    Source: seen on Copilot 1.34.1.
+    """
+    with _record_of(state, options, dockerfile).open("a+") as record:
+        fcntl.flock(record, fcntl.LOCK_EX)
+        record.seek(0)
+        known = json.loads(record.read() or "{}")
+        if "failure" in known and asked_at - known["ended_at"] < _RETRY_SECONDS:
+            raise DockerError(known["failure"])
+        if "digest" in known and known["ended_at"] > asked_at:
+            return str(known["digest"])
+        try:
+            digest = _build_image(state, options, dockerfile)
+        except SandboxError as error:
+            _rewrite(record, failure=str(error).splitlines()[-1])
+            raise
+        _rewrite(record, digest=digest)
+        return digest
+
+
+def _rewrite(record: TextIO, **result: str) -> None:
+    record.truncate(0)
+    json.dump({**result, "ended_at": time.time()}, record)
+
+
+def _record_of(state: Path, options: _BuildOptions, dockerfile: Path) -> Path:
+    """Return the file with the last result of a build of one process of Copilot."""
+    folder = state / "builds"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        with suppress(FileNotFoundError):
+            if time.time() - old.stat().st_mtime > _RETRY_SECONDS:
+                old.unlink()
+    text = dockerfile.read_bytes() if dockerfile.is_file() else b""
+    flags = [each for each in options.flags if each[0] not in (*_TAGS, "--label")]
+    build = json.dumps([os.getppid(), str(options.context), flags]).encode() + text
+    return folder / hashlib.sha256(build).hexdigest()
 
 
 def _build_image(state: Path, options: _BuildOptions, dockerfile: Path) -> str:
@@ -252,21 +292,6 @@ def _build_image(state: Path, options: _BuildOptions, dockerfile: Path) -> str:
         target=options.last("--target"),
         platform=options.last("--platform"),
     )
-
-
-def _failure_of(state: Path, words: list[str], dockerfile: Path) -> Path:
-    """Return the file that marks a build of one process of Copilot as failed.
-
-    Copilot runs a build that fails ten times; here it fails each time for the same reason.
-    Source: seen on Copilot 1.34.1.
-    """
-    folder = state / "failed-builds"
-    for old in folder.glob("*"):
-        if time.time() - old.stat().st_mtime > _RETRY_SECONDS:
-            old.unlink(missing_ok=True)
-    text = dockerfile.read_bytes() if dockerfile.is_file() else b""
-    build = json.dumps([os.getppid(), words]).encode() + text
-    return folder / hashlib.sha256(build).hexdigest()
 
 
 def _push(state: Path, words: list[str]) -> None:

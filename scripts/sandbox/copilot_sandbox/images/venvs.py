@@ -40,13 +40,20 @@ _BUILT_HERE = re.compile(
 # pip's lines for a package that another version of Python is needed for.
 _OTHER_PYTHON = re.compile(r"requires? a different [Pp]ython|Requires-Python|requires Python")
 
+_IGNORED = re.compile(r"Ignored the following versions that require a different python version: (.*)")
+_WANTED = re.compile(
+    r"Could not find a version that satisfies the requirement [^\s=<>!~;]+===?([\w.!+-]+)(?=[\s;])"
+)
+
 
 class InstallError(SandboxError):
     """pip could not install the Dockerfile's packages; the message ends with pip's last lines.
 
-    `other_python` is the image of FROM if the packages exclude the Python that they are installed with.
+    `output` is all of pip's. `other_python` is the image of FROM if the packages exclude the Python that they
+    are installed with.
     """
 
+    output = ""
     other_python = ""
 
 
@@ -166,9 +173,9 @@ def _install(venv: Path, install: Install, env: Mapping[str, str], pip_cache: Pa
             failed = InstallError(
                 f"pip's last lines:{error}{build_variables.withheld_note()}\n"
                 f"`{install.command}` failed (Dockerfile line {install.line}): "
-                f"{reason}{_note(str(error), install, python)}".replace(str(root), "")
+                f"{reason}{_note(error.output, install, python)}".replace(str(root), "")
             )
-            failed.other_python = install.base if _OTHER_PYTHON.search(str(error)) else ""
+            failed.other_python = install.base if _excludes_python(error.output) else ""
             raise failed from error
 
 
@@ -181,7 +188,7 @@ def _reason(output: str) -> str:
 
 def _note(output: str, install: Install, python: Python) -> str:
     """Return a sentence on what to do, where pip's lines show it."""
-    if _OTHER_PYTHON.search(output):
+    if _excludes_python(output):
         return f". {python_advice(install.base, python)}"
     if _BUILT_HERE.search(output):
         return (
@@ -190,6 +197,17 @@ def _note(output: str, install: Install, python: Python) -> str:
             "on this machine too, or install an engine, Podman."
         )
     return ""
+
+
+def _excludes_python(output: str) -> bool:
+    """Return True if a package was refused because of this Python.
+
+    pip lists the versions that it ignored for that also where the wanted one does not exist at all.
+    """
+    ignored, wanted = _IGNORED.search(output), _WANTED.search(output)
+    if ignored and wanted:
+        return wanted[1] in ignored[1].replace(";", " ").split()
+    return _OTHER_PYTHON.search(output) is not None
 
 
 def python_advice(base: str, python: Python) -> str:
@@ -253,7 +271,9 @@ def _run(words: list[str], folder: Path, env: Mapping[str, str]) -> None:
     )
     if done.returncode:
         last = [line for line in done.stdout.splitlines() if line.strip()][-_LAST_LINES:]
-        raise InstallError("".join(f"\n  {_shortened(line)}" for line in last))
+        failed = InstallError("".join(f"\n  {_shortened(line)}" for line in last))
+        failed.output = done.stdout
+        raise failed
 
 
 def _shortened(line: str) -> str:

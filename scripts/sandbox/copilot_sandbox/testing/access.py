@@ -4,8 +4,9 @@ The keys of programs in tasks (`control_plane.applications`) are always under it
 
 That file, `iam.json`, is `{"enforce": true, "principal": {"arn": …, "policies": [documents]}}`. From then on
 the sandbox's own key belongs to that principal, and a key that AssumeRole issued belongs to its role, with
-the policies that CloudFormation gave it. Not evaluated are resources' own policies, roles' trust, permissions
-boundaries and session policies. The actions of CloudFormation for a stack are not checked.
+the policies that CloudFormation gave it, and those of a queue that name the role. Not evaluated are other
+resources' own policies, roles' trust, permissions boundaries and session policies. The actions of
+CloudFormation for a stack are not checked.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from moto.sts.models import sts_backends
 
 from copilot_sandbox.control_plane.applications import USER_ARN, USER_POLICIES, Applications
 from copilot_sandbox.control_plane.failures import CallFailed, Failure
+from copilot_sandbox.control_plane.messages import queue_named
 from copilot_sandbox.control_plane.resources import ACCOUNT, REGION
 from copilot_sandbox.testing.permissions import Call, pass_role, read_call, required_permissions
 from copilot_sandbox.testing.policies import Decision, Permission, decide
@@ -48,6 +50,7 @@ class Principal:
 
     arn: str
     policies: tuple[Mapping[str, Any], ...]
+    role: str = ""  # the ARN of an assumed role
 
 
 def _denied(call: Call, code: str, message: str) -> CallFailed:
@@ -96,7 +99,7 @@ class Access:
             )
         for need in [*required_permissions(call), *_implied_permissions(call)]:
             tagged = Permission(need.action, need.resource, {**self._tags(need), **need.context})
-            decision = decide(principal.policies, tagged)
+            decision = decide((*principal.policies, *_of_queue(principal, need)), tagged)
             if decision is not Decision.ALLOWED:
                 raise _denied(call, "AccessDenied", _denial(principal, need, decision))
 
@@ -156,7 +159,26 @@ def _assumed_role(key: str) -> Principal | None:
         for version in policy.versions
         if version.is_default
     ]
-    return Principal(session.arn, tuple(_document(policy) for policy in [*role.policies.values(), *managed]))
+    policies = tuple(_document(policy) for policy in [*role.policies.values(), *managed])
+    return Principal(session.arn, policies, role.arn)
+
+
+def _of_queue(principal: Principal, need: Permission) -> Iterator[Mapping[str, Any]]:
+    """Yield the statements of a queue's own policy that name the principal, as a policy of it.
+
+    In one account it is enough that one of the two allows.
+    Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
+    """
+    queue = (
+        queue_named(need.resource.rsplit(":", 1)[-1]) if need.resource.startswith("arn:aws:sqs:") else None
+    )
+    policy = json.loads((queue and queue.policy) or "{}")
+    statements = policy.get("Statement", [])
+    for statement in statements if isinstance(statements, list) else [statements]:
+        named = statement.get("Principal")
+        names = named.get("AWS", []) if isinstance(named, dict) else named
+        if {"*", principal.arn, principal.role} & set(names if isinstance(names, list) else [names]):
+            yield {"Statement": [statement]}
 
 
 def _document(policy: Any) -> Mapping[str, Any]:
