@@ -43,9 +43,7 @@ def _own(project: Project, document: Document, name: str) -> Iterator[Finding]:
         kinds = " or a ".join(service_sidecar.OWN_KINDS)
         yield _finding(found, ("type",), what, f"name a {kinds} there, or leave it out")
     elif name in mapping(document.data, "environments", environment, "sidecars"):
-        what = (
-            f"{name} is deployed to {environment} (`own_services` of the settings), and a sidecar there too"
-        )
+        what = f"{name} is deployed to {environment} (`own_services` of the settings), and is a sidecar too"
         again = (
             f"run `invoke sidecar-config --remove {name} --env {environment}`, or leave it out of the setting"
         )
