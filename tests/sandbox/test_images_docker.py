@@ -283,6 +283,16 @@ def test_two_containers_of_one_dockerfile_are_built_once(
     assert built == ["", "dev", ""]
 
 
+def test_what_an_image_lacks_is_said_last_because_copilot_shows_the_last_lines(docker: Docker) -> None:
+    (docker.context / "Dockerfile").write_text("FROM x\nADD https://example.org/a /a\nUSER app\n")
+    code, out, _ = docker.run("build", "-t", f"{REPOSITORY}:x", str(docker.context))
+    assert code == 0
+    assert [line.partition(" ")[2][:15] for line in out.splitlines()[:2]] == [
+        "not done here: ",
+        "line 2 copied n",
+    ]
+
+
 def test_the_calls_that_a_deploy_waits_for_import_nothing_slow(docker: Docker) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import copilot_sandbox.images.docker;"

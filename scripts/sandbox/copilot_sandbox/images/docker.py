@@ -35,6 +35,9 @@ _TAGS = ("-t", "--tag")
 # Copilot looks at the output of its builds now and then, and drops what a build writes just before its end.
 # Source: seen on Copilot 1.34.1, with two builds at once.
 _SHOW_SECONDS = 0.3
+_SHOWN_LINES = 3  # at once: Copilot shows the last five of what a build has written since it last looked
+# The builder's notes for the user, on what the image lacks and on another Python.
+_NOTE = re.compile(r"sandbox: (?:line \d|\S+ is Python )")
 _TIMEOUT = 30  # seconds for the embedded AWS to answer
 # Flags of `docker build`: True if a value follows.
 _BUILD_FLAGS = {
@@ -283,15 +286,22 @@ def _build_image(state: Path, options: _BuildOptions, dockerfile: Path) -> str:
         )
     from copilot_sandbox.images.build import build  # noqa: PLC0415
 
-    return build(
-        options.context,
-        dockerfile,
-        state,
-        say=_say,
-        arguments=dict(value.partition("=")[::2] for name, value in flags if name == "--build-arg"),
-        target=options.last("--target"),
-        platform=options.last("--platform"),
-    )
+    notes: list[str] = []
+    try:
+        return build(
+            options.context,
+            dockerfile,
+            state,
+            say=lambda line: notes.append(line) if _NOTE.match(line) else _say(line),
+            arguments=dict(value.partition("=")[::2] for name, value in flags if name == "--build-arg"),
+            target=options.last("--target"),
+            platform=options.last("--platform"),
+        )
+    finally:
+        for number, note in enumerate(notes, 1):
+            _say(note)
+            if number % _SHOWN_LINES == 0 or number == len(notes):
+                time.sleep(_SHOW_SECONDS)
 
 
 def _push(state: Path, words: list[str]) -> None:
