@@ -63,6 +63,10 @@ def of_result(result: pq.abc.PGresult) -> psycopg.Error:
         return (result.error_field(field) or b"").decode(errors="replace")
 
     state = part(Part.SQLSTATE)
+    if not state:  # not the server's, but libpq's, which has lost the connection
+        return psycopg.OperationalError(
+            reason(psycopg.OperationalError(result.error_message.decode(errors="replace")))
+        )
     try:
         kind = psycopg.errors.lookup(state)
     except KeyError:  # a function of the project raises its own code

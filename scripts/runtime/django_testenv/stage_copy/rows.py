@@ -248,10 +248,10 @@ class Pump:
     def _put(self, data: bytes | memoryview) -> None:
         try:
             self._target.put_copy_data(data)
+            self._flush(self._target)
         except psycopg.Error:
             _rows(self._target)  # the server ended the COPY; this raises its own error
             raise
-        self._flush(self._target)
 
     def _flush(self, connection: pq.abc.PGconn) -> None:
         """Write until the server has received everything; read from it meanwhile, as it may send an error."""
@@ -369,9 +369,9 @@ def _rows(connection: pq.abc.PGconn) -> int:
 
 def _result(connection: pq.abc.PGconn) -> pq.abc.PGresult | None:
     """Return the next result. Other threads run meanwhile, which libpq's own waiting does not allow."""
-    waiting = select.poll()
-    waiting.register(connection.socket, select.POLLIN)
     while connection.is_busy():
+        waiting = select.poll()  # not before: of a connection that is lost there is no socket
+        waiting.register(connection.socket, select.POLLIN)
         waiting.poll()
         connection.consume_input()
     return connection.get_result()
