@@ -25,6 +25,18 @@ NGINX_CMD = ("nginx", "-g", "daemon off;")
 
 
 @dataclass(frozen=True)
+class StartCommand:
+    """A command of a RUN step that a container carries out before its own, because no build here runs it."""
+
+    line: int
+    text: str  # as the Dockerfile has it
+    words: tuple[str, ...]
+    env: Mapping[str, str]  # all that the build sets at this line, except PATH
+    workdir: str
+    may_fail: bool = False  # it stands before `||`
+
+
+@dataclass(frozen=True)
 class Image:
     """A built image: the files, the virtual environment and the settings that a container starts with.
 
@@ -42,6 +54,7 @@ class Image:
     paths: tuple[str, ...]  # absolute paths that the Dockerfile created (WORKDIR, COPY targets, VOLUME)
     engine_id: str = ""  # the id of the engine's image, which then has the files
     python: Path | None = None  # where the environment's Python is installed, if it is not the sandbox's own
+    start_commands: tuple[StartCommand, ...] = ()
 
     @property
     def programs(self) -> list[Path]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from copilot_sandbox.agent.engine import Engine
     from copilot_sandbox.agent.wire import ContainerSpec, EngineSpec, HealthSpec
-    from copilot_sandbox.model import Container, HealthCheck, Image
+    from copilot_sandbox.model import Container, HealthCheck, Image, StartCommand
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Directories that a container shares with the machine: a path is moved only if the image has the file itself.
@@ -25,6 +25,7 @@ CALLERS = re.compile(r"ALLOWED_HOSTS|ORIGIN|COPILOT_LB_DNS", re.IGNORECASE)
 # Where the images of Python on Docker Hub have Python and its packages.
 _PYTHON_OF_IMAGES = "/usr/local"
 _KEY = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
+_VARIABLES = {"LANG": "C.UTF-8", "TZ": "UTC"}
 UNIX_SOCKET = re.compile(r"unix:|host=(?:/|%2[Ff])|@%2[Ff]|\.sock\b")
 
 
@@ -40,6 +41,7 @@ def compose(
     host: str | None,
     tools: Sequence[Path] = (),
     defaults: Mapping[str, str] | None = None,
+    first: Sequence[StartCommand] = (),
 ) -> ContainerSpec:
     """Return what the task's process has to run for `container`.
 
@@ -47,7 +49,8 @@ def compose(
     and a socket's path has at most 107 bytes (unix(7)). `host` is the loopback address that replaces
     localhost, None in a network namespace. `tools` are directories that every container has on its PATH,
     after its image's.
-    `defaults` are variables that the image, or the task definition, may replace.
+    `defaults` are variables that the image, or the task definition, may replace. `first` are carried out
+    before the container's command; they get the variables of the build, as in Docker, and no others.
     """
     root = directory / "root"
     move = path_mover(root, image, [mount.path for mount in container.mounts])
@@ -62,8 +65,7 @@ def compose(
     own += [move(part) for part in image.env.get("PATH", "").split(":") if move(part) != part]
     env = {
         "HOME": str(home),
-        "LANG": "C.UTF-8",
-        "TZ": "UTC",
+        **_VARIABLES,
         **(defaults or {}),
         **{name: adapt_value(name, value) for name, value in image.env.items() if name != "PATH"},
         **{name: adapt_value(name, value) for name, value in container.environment.items()},
@@ -74,9 +76,25 @@ def compose(
         **owner_env,
     }
     env["PATH"] = ":".join([*own, *map(str, tools), env.get("PATH", SYSTEM_PATH)])
+    own_env = {"HOME": env["HOME"], "PATH": env["PATH"], **owner_env}
     return {
         "name": container.name,
         "essential": container.essential,
+        "first": [
+            {
+                "line": each.line,
+                "text": each.text,
+                "argv": [move(use_loopback(word)) for word in each.words],
+                "env": {
+                    **_VARIABLES,
+                    **{name: adapt_value(name, value) for name, value in each.env.items()},
+                    **own_env,
+                },
+                "cwd": working_directory(each.workdir, root, move),
+                "may_fail": each.may_fail,
+            }
+            for each in first
+        ],
         "argv": [move(use_loopback(word)) for word in arguments(container, image)],
         "env": env,
         "cwd": working_directory(container.working_directory or image.workdir, root, move),

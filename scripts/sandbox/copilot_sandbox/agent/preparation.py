@@ -71,6 +71,7 @@ class Order(NamedTuple):
     directory: Path  # the task's own
     host: str | None  # the loopback address that replaces localhost, None in a network namespace
     named: Sequence[Named] = ()  # services that the task reaches by name
+    one_off: bool = False
 
 
 class Prepared(NamedTuple):
@@ -170,6 +171,7 @@ def for_processes(settings: Settings, order: Order) -> Prepared:
             host=host,
             tools=tools,
             defaults=without_key(aws, {*image.env, *container.environment, *container.secrets}),
+            first=image.start_commands if _serves(order, container) else (),
         )
         specs.append(composed)
         if image.digest:  # the project's own
@@ -185,6 +187,14 @@ def for_processes(settings: Settings, order: Order) -> Prepared:
         "engine": None,
     }
     return Prepared(spec, digests, notes)
+
+
+def _serves(order: Order, container: Container) -> bool:
+    """Return False for a container that only does something and ends: for it, files of pages cost time."""
+    others = order.definition.containers
+    return not order.one_off and all(
+        each.depends_on.get(container.name) not in ("COMPLETE", "SUCCESS") for each in others
+    )
 
 
 def _joined(*notes: str | None) -> str | None:

@@ -282,7 +282,13 @@ class ServiceTask:
         directory.mkdir(parents=True, mode=0o700)
         named = context.named(service) if host is None else ()
         order = preparation.Order(
-            service.task_definition, self.id, self.report.address, directory, host, named
+            service.task_definition,
+            self.id,
+            self.report.address,
+            directory,
+            host,
+            named,
+            one_off=service.only_task is not None,
         )
         prepared = (
             preparation.for_processes(context, order)

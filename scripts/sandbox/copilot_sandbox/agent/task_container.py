@@ -142,6 +142,14 @@ class Container(ABC):
         return met
 
     async def _spawn(self, argv: list[str], env: dict[str, str], cwd: str) -> asyncio.subprocess.Process:
+        """Start the container's process."""
+        process = await self._open(argv, env, cwd)
+        self.started = True
+        self.state["status"] = "RUNNING"
+        self.task.on_change()
+        return process
+
+    async def _open(self, argv: list[str], env: dict[str, str], cwd: str) -> asyncio.subprocess.Process:
         """Start a process whose output is the container's."""
         # asyncio's own pipes would make this wait for every process that still holds them. There are two
         # pipes, as in Docker, so that stdout and stderr do not mix within a line.
@@ -161,11 +169,8 @@ class Container(ABC):
                 stderr=writers[1],
                 start_new_session=True,
             )
-        self.started = True
-        self.state["status"] = "RUNNING"
         if self.task.stopping:
             self.signal(signal.SIGTERM)  # the order to stop came while the process started
-        self.task.on_change()
         return self._process
 
     async def _write(self, line: bytes) -> None:
@@ -246,6 +251,9 @@ class ProcessContainer(Container):
 
     async def _start(self) -> asyncio.subprocess.Process | None:
         await asyncio.to_thread(lay_out, self._spec)
+        for each in self._spec["first"]:
+            if not self.task.stopping:
+                await self._carry_out(each)
         if self.task.stopping:
             return None
         argv, env, cwd = self._spec["argv"], self._spec["env"], self._spec["cwd"]
@@ -258,6 +266,25 @@ class ProcessContainer(Container):
         except PermissionError as error:
             path = self._as_in_image(argv[0])
             raise NotStartedError(f'exec: "{path}": permission denied') from error
+
+    async def _carry_out(self, command: wire.StartSpec) -> None:
+        """Run a command of the image's build. If it fails, say so: the container starts nevertheless."""
+        line = f"line {command['line']} of the Dockerfile"
+        await self._write(f"sandbox: {line}: {command['text']}".encode())
+        try:
+            process = await self._open(command["argv"], command["env"], command["cwd"])
+            code, _ = await self._wait(process)
+            reason = f"exit code {code}" if code else ""
+        except OSError as error:
+            reason = str(error)
+        await asyncio.gather(*(each.finish() for each in self._output))
+        self._process = None
+        self._output.clear()
+        if reason and not command["may_fail"] and not self.task.stopping:
+            await self._write(
+                f"sandbox: {line} failed with {reason}: with Docker the build fails here; the container "
+                "starts without what the line makes".encode()
+            )
 
     async def _wait(self, process: asyncio.subprocess.Process) -> tuple[int, str | None]:
         code = await process.wait()

@@ -35,6 +35,17 @@ class BaseSpec(TypedDict):
     stop_timeout: float
 
 
+class StartSpec(TypedDict):
+    """A command of the image's build, ready to run before the container's own: see model.StartCommand."""
+
+    line: int
+    text: str
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+    may_fail: bool
+
+
 class ContainerSpec(BaseSpec):
     """A container that runs as processes. Every path and address is this machine's own."""
 
@@ -43,6 +54,7 @@ class ContainerSpec(BaseSpec):
     cwd: str
     root: str
     copy_from: str | None  # the image's files, copied to `root` first
+    first: list[StartSpec]
     texts: dict[str, str]  # path under `root` → what the file has in place of the image's text
     mounts: dict[str, str]  # path under `root` → the volume's directory
     paths: dict[str, str]  # this machine's path → the image's, for the lines of its log

@@ -5,11 +5,20 @@ from __future__ import annotations
 import json
 import platform as machine
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from copilot_sandbox.errors import SandboxError
-from copilot_sandbox.images import pip_targets, projects, pythons, store, undone, venv_cache, venvs
+from copilot_sandbox.images import (
+    pip_targets,
+    projects,
+    pythons,
+    start_commands,
+    store,
+    undone,
+    venv_cache,
+    venvs,
+)
 from copilot_sandbox.images.copying import Copying
 from copilot_sandbox.images.dockerfile import Dockerfile, Instruction, Stage, assignments, expand, parse
 from copilot_sandbox.images.ignore import read_ignore
@@ -114,6 +123,11 @@ def _build(
             "Paths": sorted({*state.tree.own_paths(), *state.volumes, *({_PROGRAMS} & targets.keys())}),
             "Venv": venv,
             **({} if python.is_own else {"Python": python.folder}),
+            **(
+                {"StartCommands": [asdict(each) for each in state.start_commands]}
+                if state.start_commands
+                else {}
+            ),
             **({"Targets": dict(sorted(targets.items()))} if targets else {}),
         },
         packages,
@@ -300,6 +314,9 @@ class _Build:
             self._not_done(step, "RUN " + " && ".join(done.left))
         for note in undone.of_run(step.line, done.left):
             self.say(note)
+        state.start_commands += tuple(done.start_commands)
+        for each in done.start_commands:
+            self.say(undone.at_start(each.line, each.text))
         for text, reason in done.missed:
             self.say(
                 f"sandbox: line {step.line} installed nothing here: `{undone.short(text)}`: {reason}; its "
@@ -320,6 +337,7 @@ class _Build:
             one, two = absolute("/", path), absolute(state.workdir, to)
             state.targets.update(pip_targets.copied_targets(source.targets, one, two))
             state.wheels.update(pip_targets.moved(source.wheels, one, two))
+            state.start_commands += start_commands.copied(source.start_commands, one, two)
 
     def _bind(self, tree: Tree, mount: dict[str, str], state: State, number: int) -> None:
         """Add the files of `RUN --mount=type=bind` to the tree of this one step."""

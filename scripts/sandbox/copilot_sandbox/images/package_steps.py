@@ -7,7 +7,7 @@ import re
 import shlex
 from dataclasses import dataclass, replace
 
-from copilot_sandbox.images import pip_targets, projects, shell
+from copilot_sandbox.images import pip_targets, projects, shell, start_commands
 from copilot_sandbox.images.pip_commands import plain_module, uv_arguments
 from copilot_sandbox.images.pip_steps import INSTALLS, PipStep, StepResult
 from copilot_sandbox.images.shell_steps import Command, Interpreter, Outcome
@@ -69,6 +69,9 @@ class PackageStep(PipStep):
         if name in projects.REQUESTS:
             self.result.managers.add(name)
             return self._manager(command, name, words[1:])
+        if later := start_commands.found(command, words, self.line, self.state.tree):
+            self.result.start_commands.append(later)
+            return Outcome(assumed=True)
         return self._other(command, name, words)
 
     def _other(  # noqa: PLR0911 - a case for each program
@@ -130,7 +133,8 @@ class PackageStep(PipStep):
         )
 
     def _nested(self, command: Command, text: str, script: str) -> Outcome:
-        if not INSTALLS.search(text):
+        is_install = INSTALLS.search(text)
+        if not is_install and not start_commands.NAMED.search(text):
             return self._leave(command)
         self.scripts += 1
         trees = (self.tree,) if self.tree is self.state.tree else (self.tree, self.state.tree)
@@ -140,7 +144,7 @@ class PackageStep(PipStep):
         try:
             return inner.run(shell.parse(text))
         except shell.ShellError as error:
-            if _OTHER_BASE.search(self.state.base):
+            if not is_install or _OTHER_BASE.search(self.state.base):
                 return self._leave(command)
             self.result.missed.append(
                 (command.text, f"{script or 'its text'} is not understood here: {error}")

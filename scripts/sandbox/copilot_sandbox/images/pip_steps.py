@@ -24,6 +24,7 @@ from copilot_sandbox.images.venvs import Install
 if TYPE_CHECKING:
     from copilot_sandbox.images.stage_state import State
     from copilot_sandbox.images.tree import Tree
+    from copilot_sandbox.model import StartCommand
 
 # Commands that install Python packages, in some way.
 INSTALLS = re.compile(
@@ -43,6 +44,7 @@ class StepResult:
     left: list[str] = field(default_factory=list)
     missed: list[tuple[str, str]] = field(default_factory=list)  # command and reason
     managers: set[str] = field(default_factory=set)
+    start_commands: list[StartCommand] = field(default_factory=list)
 
 
 @dataclass

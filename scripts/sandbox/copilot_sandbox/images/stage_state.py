@@ -11,6 +11,7 @@ from copilot_sandbox.images.tree import Tree
 if TYPE_CHECKING:
     from copilot_sandbox.images.dockerfile import Instruction
     from copilot_sandbox.images.venvs import Install
+    from copilot_sandbox.model import StartCommand
 
 # The PATH of docker.io/library/python. Other images are treated as if they set no other variable.
 _PATH = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin"
@@ -35,6 +36,7 @@ class State:
         default_factory=dict
     )  # folder of wheels -> what they are built of
     base: str = ""  # the image of FROM
+    start_commands: tuple[StartCommand, ...] = ()
 
     @property
     def variables(self) -> dict[str, str]:

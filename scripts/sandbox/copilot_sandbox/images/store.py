@@ -12,7 +12,7 @@ from copilot_sandbox import scratch
 from copilot_sandbox.images import pip_targets, registry
 from copilot_sandbox.images.registry import pushed
 from copilot_sandbox.images.venv_cache import delete_unused, mark_used, venv_folder
-from copilot_sandbox.model import Image
+from copilot_sandbox.model import Image, StartCommand
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -106,6 +106,10 @@ class ImageStore:
             paths=tuple(config["Paths"]),
             engine_id=config.get("EngineId", ""),
             python=Path(config["Python"]) if "Python" in config else None,
+            start_commands=tuple(
+                StartCommand(**{**each, "words": tuple(each["words"])})
+                for each in config.get("StartCommands", ())
+            ),
         )
 
     def prune(self, keep: Iterable[str], newest: int = 10) -> int:

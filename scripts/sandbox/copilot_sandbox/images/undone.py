@@ -75,6 +75,11 @@ def of_run(line: int, left: Sequence[str]) -> list[str]:
     return notes
 
 
+def at_start(line: int, text: str) -> str:
+    """Return a note on a command that no build here runs, and that each container carries out."""
+    return f"sandbox: line {line} runs when a container starts: `{short(text)}`"
+
+
 def of_copy(step: Instruction, source: str, to: str, reason: str) -> str:
     """Return a note on a path of COPY or ADD of which nothing was copied."""
     origin = f"--from={step.flag('from')} " if step.flag("from") else ""
