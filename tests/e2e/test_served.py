@@ -45,11 +45,16 @@ urlpatterns = [path("", FRONT), path("admin/", admin.site.urls)]
 MANIFEST = """
 STORAGES = {"staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"}}
 """
+COLLECTED = f"""{MANIFEST}
+STATICFILES_DIRS = [BASE_DIR / "styles"]
+STATIC_ROOT = BASE_DIR / "collected"
+"""
 ASSETS = """FROM node:22-slim AS assets
 WORKDIR /assets
 RUN npm run build
 
 """
+COLLECT = "python manage.py collectstatic --noinput"
 NO_SETTINGS = """import mysite.no_such_settings
 """
 # What uWSGI does where it finds no application: a traceback, and 500 for everything.
@@ -87,6 +92,15 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adopted]:
             "Dockerfile": f"{ASSETS}{dockerfile}\nCOPY --from=assets /assets/dist /app/mysite/static\n",
             "mysite/settings.py": f"{settings}{MANIFEST}",
             "mysite/urls.py": URLS.replace("FRONT", "styled"),
+        },
+    )
+    project.branch(
+        "collected",
+        {
+            "Dockerfile": f"{dockerfile}\nCOPY styles styles\nRUN SECRET_KEY=dummy {COLLECT}\n",
+            "mysite/settings.py": f"{settings}{COLLECTED}",
+            "mysite/urls.py": URLS.replace("FRONT", "styled"),
+            "styles/site.css": "body {}\n",
         },
     )
     project.branch("worker", {"mysite/wsgi.py": NO_SETTINGS})
@@ -148,6 +162,16 @@ def test_assets_that_nothing_built_are_named_at_the_build_and_at_the_page(shop: 
     assert "line 3 made no files here: `npm run build`" in ran.err
     assert "copied nothing here: `COPY --from=assets /assets/dist /app/mysite/static`" in ran.err
     assert "SANDBOX_CONTAINERS=engine" in ran.err
+
+
+def test_static_files_that_the_dockerfile_collects_are_there_when_a_container_starts(shop: Adopted) -> None:
+    ran = shop.invoke("deploy-test", "--branch", "collected")
+    url = deployed(ran)
+    assert re.search(rf"line \d+ runs when a container starts: `{COLLECT}`", ran.err)
+    assert re.fullmatch(r"/static/site\.\w{12}\.css", get(url)[1])
+    log = shop.do("logs", "--branch", "collected").out
+    assert "static file copied to '/app/collected', 1 post-processed." in log
+    assert f"of the Dockerfile: {COLLECT}" in log
 
 
 def test_a_host_that_django_does_not_know_is_told_with_the_setting(shop: Adopted) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,11 @@ from tests.sandbox.fake_control_plane import (
 
 MAKE = StartCommand(
     line=12,
-    text="KEY=dummy make",
     words=shell('echo "$KEY $SECRET $HOME" > $OUT/made; echo 3 files copied; echo in $PWD'),
     env={"KEY": "dummy", "OUT": "/app/static"},
     workdir="/app",
 )
+BEGUN = "sandbox: line 12 of the Dockerfile: sh -c "
 SHOW = shell("cat static/made")
 
 
@@ -46,7 +47,7 @@ def test_what_they_make_is_there_with_the_builds_variables_before_the_server_sta
     with running_agent(plane, tmp_path, way, image=image(tmp_path, MAKE)):
         task = over(plane)
     first, *rest, last = plane.lines("web", task.id)
-    assert first == "sandbox: line 12 of the Dockerfile: KEY=dummy make"
+    assert first == BEGUN + shlex.quote(MAKE.words[2])
     assert rest == ["3 files copied", "in /app"]
     assert last.split(" ")[:2] == ["dummy", ""]
     assert len(last.split(" ")) == 3  # a home, and no secret
@@ -104,4 +105,4 @@ def test_a_task_that_stops_ends_them_and_does_not_start(plane: FakeControlPlane,
         plane.wanted = []
         task = over(plane)
     assert [each.exit_code for each in task.containers] == [None]
-    assert plane.lines("web") == ["sandbox: line 12 of the Dockerfile: KEY=dummy make", "begun"]
+    assert plane.lines("web") == [BEGUN + "'echo begun; exec sleep 60'", "begun"]

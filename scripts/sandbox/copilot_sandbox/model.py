@@ -29,7 +29,6 @@ class StartCommand:
     """A command of a RUN step that a container carries out before its own, because no build here runs it."""
 
     line: int
-    text: str  # as the Dockerfile has it
     words: tuple[str, ...]
     env: Mapping[str, str]  # all that the build sets at this line, except PATH
     workdir: str

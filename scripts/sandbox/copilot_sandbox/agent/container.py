@@ -83,7 +83,6 @@ def compose(
         "first": [
             {
                 "line": each.line,
-                "text": each.text,
                 "argv": [move(use_loopback(word)) for word in each.words],
                 "env": {
                     **_VARIABLES,

@@ -6,6 +6,7 @@ import asyncio
 import codecs
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -270,7 +271,7 @@ class ProcessContainer(Container):
     async def _carry_out(self, command: wire.StartSpec) -> None:
         """Run a command of the image's build. If it fails, say so: the container starts nevertheless."""
         line = f"line {command['line']} of the Dockerfile"
-        await self._write(f"sandbox: {line}: {command['text']}".encode())
+        await self._write(f"sandbox: {line}: {shlex.join(command['argv'])}".encode())
         try:
             process = await self._open(command["argv"], command["env"], command["cwd"])
             code, _ = await self._wait(process)

@@ -39,7 +39,6 @@ class StartSpec(TypedDict):
     """A command of the image's build, ready to run before the container's own: see model.StartCommand."""
 
     line: int
-    text: str
     argv: list[str]
     env: dict[str, str]
     cwd: str

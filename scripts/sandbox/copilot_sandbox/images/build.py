@@ -316,7 +316,7 @@ class _Build:
             self.say(note)
         state.start_commands += tuple(done.start_commands)
         for each in done.start_commands:
-            self.say(undone.at_start(each.line, each.text))
+            self.say(undone.at_start(each))
         for text, reason in done.missed:
             self.say(
                 f"sandbox: line {step.line} installed nothing here: `{undone.short(text)}`: {reason}; its "

@@ -40,7 +40,6 @@ def found(command: Command, words: Sequence[str], line: int, tree: Tree) -> Star
     variables = {**command.variables, **given}
     return StartCommand(
         line=line,
-        text=command.text,
         words=django,
         env={name: value for name, value in variables.items() if name not in _OF_CONTAINER},
         workdir=absolute("/", command.folder),

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import posixpath
 import re
+import shlex
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from copilot_sandbox.images.dockerfile import Instruction
+    from copilot_sandbox.model import StartCommand
 
 _LENGTH = 110  # characters of a step
 _SYSTEM = re.compile(r"/(?:usr/)?(?:bin|etc|include|lib(?:32|64)?|sbin)(?:/|$)")
@@ -75,9 +77,10 @@ def of_run(line: int, left: Sequence[str]) -> list[str]:
     return notes
 
 
-def at_start(line: int, text: str) -> str:
+def at_start(command: StartCommand) -> str:
     """Return a note on a command that no build here runs, and that each container carries out."""
-    return f"sandbox: line {line} runs when a container starts: `{short(text)}`"
+    what = short(shlex.join(command.words))
+    return f"sandbox: line {command.line} runs when a container starts: `{what}`"
 
 
 def of_copy(step: Instruction, source: str, to: str, reason: str) -> str:
