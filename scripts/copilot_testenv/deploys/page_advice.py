@@ -46,9 +46,9 @@ _STATIC_ADVICE = (
     "sidecar which runs the migrations."
 )
 _NOT_CARRIED_OUT = (
-    " Without an engine the sandbox runs `RUN … collectstatic` when a container starts: `invoke logs` shows how "
-    "it ended. It does not carry out steps that build files; the lines after `building the image` name them. "
-    "With Podman, as root, it does: SANDBOX_CONTAINERS=engine."
+    " Without an engine the sandbox runs `RUN … collectstatic` when a container starts; `invoke logs` shows "
+    "whether it failed. It does not carry out steps that build files; the lines after `building the image` "
+    "name them. With Podman, as root, it does: SANDBOX_CONTAINERS=engine."
 )
 _BEHIND_TLS = (
     'Behind a load balancer with https Django needs SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", '

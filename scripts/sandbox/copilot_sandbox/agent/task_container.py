@@ -283,8 +283,8 @@ class ProcessContainer(Container):
         self._output.clear()
         if reason and not command["may_fail"] and not self.task.stopping:
             await self._write(
-                f"sandbox: {line} failed with {reason}: with Docker the build fails here; the container "
-                "starts without what the line makes".encode()
+                f"sandbox: {line} failed with {reason}; in Docker that ends the build. The container starts "
+                "without what the line makes.".encode()
             )
 
     async def _wait(self, process: asyncio.subprocess.Process) -> tuple[int, str | None]:
