@@ -48,11 +48,19 @@ def test_without_forwards_a_command_has_the_network_of_this_machine(tmp_path: Pa
     assert (code, log) == (3, "1\n")
 
 
+def test_a_path_of_the_image_is_found_below_the_folder_that_has_its_files(tmp_path: Path) -> None:
+    code, log = _run(tmp_path, "test -f /srv/bin/ask.py && echo there", [])
+    assert (code, log) == (0, "there\n")
+
+
 def _run(tmp_path: Path, command: str, forwards: list[PortForward], *readable: Path) -> tuple[int, str]:
     root = tmp_path / "image"
-    root.mkdir()
-    (root / "ask.py").write_text(ASK)
-    image = Image(digest="", root=root, venv=None, env={}, workdir="/", entrypoint=(), cmd=(), paths=())
+    (root / "srv/bin").mkdir(parents=True)
+    for folder in (root, root / "srv/bin"):
+        (folder / "ask.py").write_text(ASK)
+    image = Image(
+        digest="", root=root, venv=None, env={}, workdir="/", entrypoint=(), cmd=(), paths=("/srv/bin",)
+    )
     server = PostgresServer(tmp_path / "state")
     for folder in (server.folder, server.socket_dir):
         folder.mkdir(parents=True, exist_ok=True)

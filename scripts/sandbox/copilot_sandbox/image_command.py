@@ -90,7 +90,7 @@ def run_process(
         for each in filter(None, (control, theirs)):
             stack.enter_context(each)
         words = stack.enter_context(
-            confined(["/bin/sh", "-c", command], readable=shown, writable=[Path(name)], control=theirs)
+            confined(["/bin/sh", "-c", move(command)], readable=shown, writable=[Path(name)], control=theirs)
         )
         process = subprocess.Popen(
             words,
