@@ -124,7 +124,7 @@ def test_status_is_one_json_document_with_every_field(clone: Clone) -> None:
     assert set(found) == {
         "branch", "commit", "slug", "environment", "service", "url", "database", "deployed_by",
         "deployed_at", "expires_at", "data_copied_at", "isolated", "target", "hours", "asleep", "state",
-        "page", "failed_deploy", "services",
+        "page", "failed_deploy", "services", "urls", "other_pages",
     }  # fmt: skip
     assert (found["state"], found["page"]["status"], found["failed_deploy"]) == ("live", 200, None)
     assert (found["branch"], found["environment"], found["service"]) == ("main", "test", "web")

@@ -133,8 +133,8 @@ def generate(folder: Path, settings: Settings, addresses: Addresses) -> Path:
         yaml.preserve_quotes = True
         yaml.width = 10_000
         content = yaml.load(manifest.read_text(encoding="utf-8"))
-        is_web = not settings.web or (isinstance(content, dict) and content.get("type") == SERVICE_TYPE)
-        rules = (_edit if is_web else _edit_other)(content, settings, addresses)
+        has_host = not settings.web or (isinstance(content, dict) and content.get("type") == SERVICE_TYPE)
+        rules = (_edit if has_host else _edit_other)(content, settings, addresses)
         with manifest.open("w", encoding="utf-8") as file:
             yaml.dump(content, file)
         if settings.target == "sandbox" and rules and not _imports_certificates(settings):
@@ -168,9 +168,8 @@ def _edit(manifest: Any, settings: Settings, addresses: Addresses) -> int:
     if settings.test_domain if on_aws else _imports_certificates(settings):
         http = _mapping(block, "http")
         http["alias"] = name
-        if (
-            on_aws and settings.hosted_zone
-        ):  # the record follows the load balancer, which goes with its last service
+        # The record follows the load balancer, which goes with its last service.
+        if on_aws and settings.hosted_zone:
             http["hosted_zone"] = settings.hosted_zone
         if more:
             http["additional_rules"] = [{**rule, "alias": name} for rule in more]

@@ -48,9 +48,9 @@ def compose(
     `directory` is the container's own, and so is `home`, whose path is short: programs make sockets in it,
     and a socket's path has at most 107 bytes (unix(7)). `host` is the loopback address that replaces
     localhost, None in a network namespace. `tools` are directories that every container has on its PATH,
-    after its image's.
-    `defaults` are variables that the image, or the task definition, may replace. `first` are carried out
-    before the container's command; they get the variables of the build, as in Docker, and no others.
+    after its image's. `defaults` are variables that the image, or the task definition, may replace. `first`
+    are carried out before the container's command; they get the variables of the build, as in Docker, and no
+    others.
     """
     root = directory / "root"
     move = path_mover(root, image, [mount.path for mount in container.mounts])
