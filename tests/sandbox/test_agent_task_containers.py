@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from copilot_sandbox.agent.namespace import Way
 from copilot_sandbox.model import Mount
-from tests.sandbox.agent_tasks import FOREVER, run_once
+from tests.sandbox.agent_tasks import FOREVER, WAYS, run_once
 from tests.sandbox.fake_control_plane import (
     FakeControlPlane,
     completed,
@@ -41,14 +42,18 @@ def test_a_container_sees_nothing_of_the_users_environment(
     assert ["SANDBOX_TASK", task.id] in lines
 
 
+@pytest.mark.parametrize("way", WAYS)
 def test_the_path_of_the_home_folder_does_not_grow_with_the_containers_name(
-    plane: FakeControlPlane, tmp_path: Path
+    plane: FakeControlPlane, tmp_path: Path, way: Way
 ) -> None:
     names = ("web", f"web-{'x' * 100}")
-    run_once(plane, tmp_path, *(container(name, ("env",)) for name in names))
+    shown = shell('mkdir "$HOME/.x"; echo "HOME=$HOME"')
+    run_once(plane, tmp_path, *(container(name, shown) for name in names), way=way)
     homes = [line for name in names for line in plane.lines(name) if line.startswith("HOME=")]
     assert len(set(map(len, homes))) == 1
     assert len(set(homes)) == len(names)  # each has its own
+    if way == "namespace":  # a clone can have a long path, too
+        assert "HOME=/tmp/.h0" in homes
 
 
 def test_secrets_are_in_no_command_line_and_in_no_file(plane: FakeControlPlane, tmp_path: Path) -> None:

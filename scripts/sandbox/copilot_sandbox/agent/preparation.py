@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from copilot_sandbox.agent import catalogue, filesystem, missing_programs, nginx
@@ -18,7 +19,6 @@ from copilot_sandbox.postgres import bin_dir
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from copilot_sandbox.agent import wire
     from copilot_sandbox.agent.discovery import Named
@@ -141,6 +141,8 @@ def for_processes(settings: Settings, order: Order) -> Prepared:
         secrets[each.name], notes[each.name] = _secrets(settings, each)
     aws, _ = _aws(settings, order)
     common = catalogue.write_common(directory / ".bin")
+    own_tmp = settings.own_filesystem and host is None
+    homes = Path("/tmp") if own_tmp else directory  # noqa: S108 - the task's own
     for number, defined in enumerate(order.definition.containers):
         container = _with_files(settings, defined)
         own = directory / container.name
@@ -164,7 +166,7 @@ def for_processes(settings: Settings, order: Order) -> Prepared:
             container,
             image,
             directory=own,
-            home=directory / f".h{number}",
+            home=homes / f".h{number}",
             volumes=volumes,
             secrets=secrets[container.name],
             owner_env={**settings.owner_env, "SANDBOX_TASK": order.task},
