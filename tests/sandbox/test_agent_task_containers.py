@@ -48,7 +48,9 @@ def test_the_path_of_the_home_folder_does_not_grow_with_the_containers_name(
 ) -> None:
     names = ("web", f"web-{'x' * 100}")
     shown = shell('mkdir "$HOME/.x"; echo "HOME=$HOME"')
-    run_once(plane, tmp_path, *(container(name, shown) for name in names), way=way)
+    first = container(names[0], shown, essential=False)
+    second = container(names[1], shown, depends_on={names[0]: "COMPLETE"})
+    run_once(plane, tmp_path, first, second, way=way)
     homes = [line for name in names for line in plane.lines(name) if line.startswith("HOME=")]
     assert len(set(map(len, homes))) == 1
     assert len(set(homes)) == len(names)  # each has its own
