@@ -8,6 +8,7 @@ folder of the image.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,10 +18,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pip
+import pytest
 
 from copilot_sandbox.agent.catalogue import redis_server
 from copilot_sandbox.postgres import bin_dir
 from tests.sources import ROOT
+
+NO_ENGINE = pytest.mark.skipif(
+    shutil.which("podman") is None or os.geteuid() != 0, reason="the engine is Podman, run by root"
+)
 
 PYTHON = "docker.io/library/python:3.11-slim"
 REDIS = "public.ecr.aws/docker/library/redis:7.4.1-alpine"

@@ -157,6 +157,10 @@ class Session:
             f"{name} is not deployed: `invoke status` shows what is, `invoke deploy-test --branch` deploys."
         )
 
+    def branch_flag(self, name: str | None) -> str:
+        """Return the flag that a command needs for a slot of a branch's own; empty for the shared slot."""
+        return f" --branch {name}" if self.settings.slug and name else ""
+
     def child_environment(self, *, start: bool) -> Variables | None:
         """Return the variables that point a child process at this run's AWS; only they lead to the sandbox.
 

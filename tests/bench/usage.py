@@ -1,4 +1,4 @@
-"""What a command uses: seconds, processor time, memory; and the processor time of servers beside it."""
+"""Measure what a command uses: seconds, processor time and memory, and its servers' processor time."""
 
 from __future__ import annotations
 

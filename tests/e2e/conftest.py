@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -9,11 +7,9 @@ import pytest
 from tests import engine_images
 from tests.clone import Clone
 from tests.e2e.looks import fail
+from tests.engine_images import NO_ENGINE
 
 WAYS = ["copilot", pytest.param("cloudformation", marks=pytest.mark.nightly)]
-NO_ENGINE = pytest.mark.skipif(
-    shutil.which("podman") is None or os.geteuid() != 0, reason="the engine is Podman, run by root"
-)
 CONTAINERS = ["processes", pytest.param("engine", marks=[pytest.mark.nightly, NO_ENGINE])]
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.engine_images import NO_ENGINE
 from tests.sources import ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
@@ -24,10 +23,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
         ("copy", "--sizes", "0.01", "--runs", "1"),
         pytest.param(
             ("engine", "--smoke"),
-            marks=pytest.mark.skipif(
-                shutil.which("podman") is None or os.geteuid() != 0,
-                reason="the engine is Podman, run by root",
-            ),
+            marks=NO_ENGINE,
         ),
     ],
     ids=lambda words: words[0],

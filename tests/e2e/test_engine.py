@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -16,12 +15,11 @@ from copilot_sandbox.agent.engine import OWNER_LABEL
 from tests import engine_images
 from tests.clone import Clone, get, get_json
 from tests.e2e.looks import TESTERS, deployed, query, told
+from tests.engine_images import NO_ENGINE
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.skipif(
-        shutil.which("podman") is None or os.geteuid() != 0, reason="the engine is Podman, run by root"
-    ),
+    NO_ENGINE,
 ]
 
 # Run in a container, and for the command that fills staging.

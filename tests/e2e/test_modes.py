@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +11,13 @@ import pytest
 
 from tests import engine_images, light
 from tests.clone import Clone
+from tests.engine_images import NO_ENGINE
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.nightly,
     pytest.mark.timeout(900),  # two sandboxes, one after the other
-    pytest.mark.skipif(
-        shutil.which("podman") is None or os.geteuid() != 0, reason="the engine is Podman, run by root"
-    ),
+    NO_ENGINE,
 ]
 
 # What two runs of the same never have in common.

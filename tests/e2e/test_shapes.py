@@ -7,8 +7,6 @@ files, so no registry is asked.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +15,7 @@ from tests import engine_images
 from tests.clone import get
 from tests.e2e.looks import deployed
 from tests.e2e.test_adopt import Adopted
+from tests.engine_images import NO_ENGINE
 from tests.shapes.repositories import PAGE, SHAPES
 
 pytestmark = [
@@ -60,9 +59,7 @@ def test_a_shape_is_checked_served_copied_isolated_and_torn_down(
     do_all(project, left_to_do)
 
 
-@pytest.mark.skipif(
-    shutil.which("podman") is None or os.geteuid() != 0, reason="the engine is Podman, run by root"
-)
+@NO_ENGINE
 @pytest.mark.usefixtures("bases")
 @pytest.mark.parametrize(
     "project", [name for name, shape in SHAPES.items() if not shape.needs_registry], indirect=True

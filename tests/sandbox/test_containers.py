@@ -1,4 +1,4 @@
-"""What runs the containers is chosen while Postgres starts."""
+"""Test that what runs the containers is chosen while Postgres starts."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ def _left(session: Session, found: list[Finding], *, baseline: bool) -> list[Fin
     root, report = session.settings.root, session.report
     if baseline:
         count = choices.write_baseline(root, found)
-        report.say(f"{choices.BASELINE} has {_counted(count, 'finding')}: commit it.")
+        report.say(f"{choices.BASELINE} has {display.counted(count, 'finding')}: commit it.")
         return []
     left, note = choices.apply(root, found)
     if note:
@@ -190,8 +190,8 @@ def show(report: Report, found: list[Finding], *, json: bool, style: str) -> Non
     errors = sum(finding.severity == "error" for finding in found)
     warnings = len(found) - errors
     if errors:
-        raise SettingsError(f"{_counted(errors, 'error')}, {_counted(warnings, 'warning')}.")
-    report.say(f"No error, {_counted(warnings, 'warning')}." if warnings else "Nothing is wrong.")
+        raise SettingsError(f"{display.counted(errors, 'error')}, {display.counted(warnings, 'warning')}.")
+    report.say(f"No error, {display.counted(warnings, 'warning')}." if warnings else "Nothing is wrong.")
 
 
 def findings(session: Session, today: date | None = None, *, fix: bool = False) -> list[Finding]:
@@ -258,7 +258,7 @@ def _fix(session: Session, *, plan: bool, today: date | None = None) -> None:
     if not count:
         session.report.say("There is nothing that --fix can correct.")
     elif plan:
-        would = f"{_counted(count, 'file')} would change; nothing was changed."
+        would = f"{display.counted(count, 'file')} would change; nothing was changed."
         session.report.say(f"{would} What has several right answers is left to you: `invoke check` shows it.")
 
 
@@ -270,7 +270,3 @@ def _write(session: Session, changes: list[patches.Change], *, plan: bool) -> in
     for change in () if plan else changes:
         patches.write(change, root)
     return len(changes)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

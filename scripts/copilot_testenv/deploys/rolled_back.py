@@ -29,7 +29,7 @@ def what_serves(
     if session.settings.web:
         return ""
     if not stack or not stack.live:
-        own = f" --branch {branch.name}" if session.settings.slug else ""
+        own = session.branch_flag(branch.name)
         return (
             "Nothing is served; the next deploy starts anew, and "
             f"`invoke teardown{own}` removes what is left."

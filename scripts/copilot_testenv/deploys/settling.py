@@ -153,7 +153,7 @@ def _all_lines(session: Session, stack: Stack | None, watcher: Watcher) -> str:
     if not stack or not stack.live or not watcher.failed:
         return ""
     _, name, _ = list(watcher.failed.values())[-1]
-    of = f" --branch {stack.tags.get('branch')}" if session.settings.slug else ""
+    of = session.branch_flag(stack.tags.get("branch"))
     return f"\nIts log: `invoke logs --container {name} --all-tasks{of}`." if name else ""
 
 

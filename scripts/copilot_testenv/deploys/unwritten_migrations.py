@@ -28,7 +28,7 @@ def told(session: Session, target: Target, name: str | None, tasks: Iterable[Tas
     for task in tasks:
         for container in task.containers:
             if container.exit_code == 0 and (apps := _apps(session, target, container.name, task)):
-                of = f" --branch {name}" if session.settings.slug and name else ""
+                of = session.branch_flag(name)
                 return (
                     f"Models of {apps} have changes without a migration, so the tables do not have them: "
                     f'`invoke exec{of} --manage "makemigrations --dry-run"` names them, and '
