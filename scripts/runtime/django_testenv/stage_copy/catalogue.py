@@ -27,7 +27,7 @@ WITH RECURSIVE config AS (
         coalesce(config.extname, '')::text AS extension, coalesce(config.condition, '') AS condition
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN config ON config.oid = c.oid
     WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND {_OURS}
-    AND (config.extname <> ALL (%(left)s) OR config.oid IS NULL AND NOT EXISTS (
+    AND (config.oid IS NOT NULL AND config.extname <> ALL (%(left)s) OR config.oid IS NULL AND NOT EXISTS (
         SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e'))
 ), above AS (
     SELECT inhrelid AS oid, inhparent AS parent FROM pg_inherits
