@@ -65,7 +65,7 @@ WHERE t.typsend = 0 OR t.typreceive = 0 OR t.typname ~ '^reg' AND t.typnamespace
 
 # Indexes of ordinary tables with their constraints; partitioned tables have no rows of their own.
 _BUILT = """
-SELECT i.indexrelid::int8, coalesce(k.oid, 0)::int8, i.indrelid::int8
+SELECT i.indexrelid::int8, coalesce(k.oid, 0)::int8, i.indrelid::int8, pg_relation_size(i.indexrelid)
 FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
 LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')
 WHERE c.relkind = 'r' AND i.indrelid = ANY (%s)
@@ -151,6 +151,7 @@ class Built:
     index: int
     constraint: int
     table: int
+    size: int  # bytes in the source
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,7 @@ def text_only(source: Connection, found: Iterable[Table]) -> frozenset[int]:
 
 
 def built(source: Connection, found: Iterable[Table]) -> list[Built]:
+    """Return the indexes of these tables."""
     rows = source.execute(_BUILT, [[table.oid for table in found]]).fetchall()
     return [Built(*row) for row in rows]
 
