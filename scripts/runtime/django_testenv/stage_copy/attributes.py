@@ -44,9 +44,12 @@ def carry(server: Connection, old: str, new: str) -> list[str]:
     Return a sentence about each part that the role of `server` may not set. Values are not in them: a setting
     of the project's own may be a secret. Raises psycopg.Error for any other failure.
     """
+    parts = list(_statements(server, old, new))
+    if _allowed(server, sql.SQL("; ").join(statement for _, statement in parts)):
+        return []
     return [
         f"{what} of database {old} is lost: the target's role may not set it"
-        for what, statement in _statements(server, old, new)
+        for what, statement in parts
         if not _allowed(server, statement)
     ]
 

@@ -14,32 +14,34 @@ if TYPE_CHECKING:
     from .database import Connection
 
 _SHOWN = 5  # in a message
+_SESSION = 1  # the first column of _BLOCKING
 _LOOKS, _PAUSE = 4, 0.5  # seconds between two looks: a session of a monitor may be about to end
 # SQL that is true of a session `s` that our role may end. Autovacuum, which has no role, gives way by itself.
 MAY_END = """(pg_has_role(s.usesysid, 'USAGE') OR pg_has_role('pg_signal_backend', 'USAGE')
     AND NOT EXISTS (SELECT FROM pg_roles WHERE oid = s.usesysid AND rolsuper))"""
-_SESSIONS = f"""
-SELECT pid, coalesce(usename::text, ''), coalesce(application_name, ''), coalesce(backend_type, '')
-FROM pg_stat_activity s WHERE datname = %s AND pid <> pg_backend_pid()
-AND usesysid IS NOT NULL AND {MAY_END} IS NOT TRUE ORDER BY pid
+_BLOCKING = f"""
+SELECT 1, coalesce(nullif(backend_type, 'client backend'), 'session'), pid::text,
+    coalesce(usename::text, ''), coalesce(application_name, '')
+FROM pg_stat_activity s WHERE datname = %(name)s AND pid <> pg_backend_pid()
+AND usesysid IS NOT NULL AND {MAY_END} IS NOT TRUE
+UNION ALL SELECT 2, 'prepared transaction', gid, owner::text, '' FROM pg_prepared_xacts
+WHERE database = %(name)s
+UNION ALL SELECT 3, 'subscription', subname::text, '', ''
+FROM pg_subscription JOIN pg_database d ON d.oid = subdbid WHERE datname = %(name)s
+ORDER BY 1, 3
 """  # noqa: S608  the condition is above
-_PREPARED = "SELECT gid, owner::text FROM pg_prepared_xacts WHERE database = %s ORDER BY gid"
-_SUBSCRIPTIONS = """
-SELECT subname::text FROM pg_subscription JOIN pg_database d ON d.oid = subdbid WHERE datname = %s ORDER BY 1
-"""
 
 
 def found(server: Connection, name: str) -> list[str]:
     """Return who uses database `name` and may not be ended by our role: sessions, transactions and so on."""
     blocking = []
-    for pid, role, application, kind in server.execute(_SESSIONS.encode(), [name]).fetchall():
+    for order, what, which, role, application in server.execute(
+        _BLOCKING.encode(), {"name": name}
+    ).fetchall():
         of = f' of role "{role}"' if role else ""
-        what = "session" if kind in ("", "client backend") else kind
-        blocking.append(f"{what} {pid}{of}{f' ({application})' if application else ''}")
-    for gid, role in server.execute(_PREPARED, [name]).fetchall():
-        blocking.append(f'prepared transaction "{gid}" of role "{role}"')
-    for (subscription,) in server.execute(_SUBSCRIPTIONS, [name]).fetchall():
-        blocking.append(f'subscription "{subscription}"')
+        by = f" ({application})" if application else ""
+        name_of = which if order == _SESSION else f'"{which}"'
+        blocking.append(f"{what} {name_of}{of}{by}")
     return blocking
 
 

@@ -243,7 +243,7 @@ def sequences(source: Connection, made: Iterable[int], left: Iterable[str] = ())
         )
         found += [
             Sequence(some[number][0], some[number][1], value, called)
-            for number, value, called in _without_locks(source, query)
+            for number, value, called in _states(source, query, keep_locks=len(names) <= _AT_ONCE)
         ]
     return found
 
@@ -254,8 +254,10 @@ def with_sequences(source: Connection, oids: list[int]) -> list[tuple[str, str]]
     return [(schema, name) for schema, name in rows]
 
 
-def _without_locks(source: Connection, query: sql.Composed) -> list[tuple[Any, ...]]:
-    """Return the rows of a query within a transaction, without keeping the locks that it takes."""
+def _states(source: Connection, query: sql.Composed, *, keep_locks: bool) -> list[tuple[Any, ...]]:
+    """Return the rows of a query within a transaction; of many objects, do not keep their locks."""
+    if keep_locks:
+        return source.execute(query).fetchall()
     with source.transaction(force_rollback=True):
         return source.execute(query).fetchall()
 

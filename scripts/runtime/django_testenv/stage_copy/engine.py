@@ -168,14 +168,15 @@ class _Fill:
         archive = archive or self._dump(reader, unreadable)
         entries, never = archive.entries(left_extensions)
         gone = {table.oid for table in unreadable}
-        keys_to_gone = {key.oid for key in catalogue.references(reader, every) if key.referenced in gone}
+        keys = catalogue.references(reader, every)
+        keys_to_gone = {key.oid for key in keys if key.referenced in gone}
         to_gone = [entry for entry in entries if entry.is_one_of((), keys_to_gone)]
         entries = [entry for entry in entries if entry not in to_gone]
         kept = skips.without(entries, self._options.skip, known=[_title(table) for table in unreadable])
         left_oids = kept.oids | gone | keys_to_gone
         tables = [table for table in every if table.oid not in left_oids]
         selections = {table.oid: chosen[table.oid] for table in tables}
-        references = [key for key in catalogue.references(reader, tables) if key.oid not in left_oids]
+        references = [key for key in keys if key.table in selections and key.oid not in left_oids]
         require_whole(tables, selections, references)
         extensions = [f'extension "{name}"' for name in left_extensions]
         left = [*extensions, *map(_title, unreadable), *(entry.title for entry in (*never, *to_gone))]
@@ -290,11 +291,12 @@ class _Fill:
 
     def _take_snapshot(self, reader: Connection) -> _Snapshot:
         _prepare(reader)
-        reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        row = reader.execute(
-            "SELECT pg_export_snapshot(), "
+        results = reader.execute(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_export_snapshot(), "
             "to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"+00:00\"')"
-        ).fetchone()
+        )
+        results.nextset()  # to that of the SELECT
+        row = results.fetchone()
         assert row  # noqa: S101  a SELECT without FROM has one row
         return _Snapshot(*row)
 
@@ -308,8 +310,7 @@ class _Fill:
 
     def _open_source(self) -> Connection:
         connection = self._source.connect()
-        _prepare(connection)
-        connection.execute(_ROWS)
+        _prepare(connection, _ROWS)
         self._begin(connection)
         masking.prepare(connection, self._options)
         return connection
@@ -318,20 +319,18 @@ class _Fill:
         begin = sql.SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}")
         connection.execute(begin.format(sql.Literal(self._snapshot.name)))
 
-    def _open_target(self) -> Connection:
+    def _open_target(self, *more: str) -> Connection:
         connection = self._target.connect()
-        _prepare(connection)
-        connection.execute(_FILLING.format(memory=self._options.memory).encode())
+        _prepare(connection, _FILLING.format(memory=self._options.memory), *more)
         return connection
 
     def _open_moving(self) -> Connection:
-        connection = self._open_target()
-        connection.execute(_ROWS)
-        return connection
+        return self._open_target(_ROWS)
 
 
-def _prepare(connection: Connection) -> None:
-    connection.execute(f"{no_timeouts(connection.info.server_version)}; {_SESSION}".encode())
+def _prepare(connection: Connection, *more: str) -> None:
+    """Set what a session needs in one round trip."""
+    connection.execute("; ".join([no_timeouts(connection.info.server_version), _SESSION, *more]).encode())
 
 
 def require_whole(

@@ -62,9 +62,10 @@ def try_out(target: Connection, entries: Sequence[Entry], absent: Sequence[str] 
     Views get no contents: what they compute may not be possible without rows.
     """
     tried = [entry for entry in entries if entry.type != "MATERIALIZED VIEW DATA"]
-    if len(tried) * _LOCKS > capacity(target) // 2:
+    most = capacity(target) // 2 // _LOCKS
+    if len(tried) > most:
         tried = [entry for entry in tried if entry.type in _RISKY]
-    if not tried or len(tried) * _LOCKS > capacity(target) // 2:
+    if not tried or len(tried) > most:
         return
     target.execute("BEGIN")
     try:
