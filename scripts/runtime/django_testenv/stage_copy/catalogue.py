@@ -99,8 +99,8 @@ WHERE c.oid = ANY (%s) OR c.relkind = 'S' AND EXISTS (SELECT FROM pg_depend WHER
 """
 
 # By name, because the two databases have different numbers for them. Left out is what pg_dump leaves out:
-# indexes that are not valid, parts of an extension, and what a partition has through its parent, whose names
-# the server may have chosen.
+# indexes that are not valid, parts of an extension, and what a table has through its parent: the server may
+# have chosen the name, and a check that is not valid for the parent may be valid for a child made later.
 _NOT_OF_EXTENSION = """NOT EXISTS (
     SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = t.oid AND deptype = 'e')"""
 _VALIDITY = f"""
@@ -114,7 +114,8 @@ UNION ALL
 SELECT 'constraint', n.nspname::text, t.relname::text, k.conname::text, k.convalidated,
     ARRAY[k.oid, t.oid]::int8[]
 FROM pg_constraint k JOIN pg_class t ON t.oid = k.conrelid JOIN pg_namespace n ON n.oid = t.relnamespace
-WHERE k.contype <> 'n' AND k.conparentid = 0 AND {_OURS} AND {_NOT_OF_EXTENSION}
+WHERE k.contype <> 'n' AND k.conparentid = 0 AND (k.conislocal OR k.contype <> 'c') AND {_OURS}
+    AND {_NOT_OF_EXTENSION}
 UNION ALL
 SELECT 'trigger', n.nspname::text, t.relname::text, g.tgname::text, true, ARRAY[g.oid, t.oid]::int8[]
 FROM pg_trigger g JOIN pg_class t ON t.oid = g.tgrelid JOIN pg_namespace n ON n.oid = t.relnamespace
