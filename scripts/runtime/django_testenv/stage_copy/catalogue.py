@@ -192,12 +192,17 @@ def replication(source: Connection) -> list[str]:
     return [title for (title,) in source.execute(_REPLICATION).fetchall()]
 
 
-def text_only(source: Connection, found: Iterable[Table]) -> frozenset[int]:
-    """Return the oids of the tables whose rows COPY must send as text."""
-    multirange = "OR rngmultitypid = t.oid" if source.info.server_version >= _PG14 else ""
-    query = _TEXT_ONLY.replace("{multirange}", multirange)
-    rows = source.execute(query.encode(), [[table.oid for table in found]]).fetchall()
-    return frozenset(oid for (oid,) in rows)
+def text_only(source: Connection, target_version: int, found: Iterable[Table]) -> frozenset[int]:
+    """Return the oids of the tables whose rows COPY must send as text.
+
+    These are all tables if the target's server is older than the source's: it may take a newer value's binary
+    form for another value. Before version 14, servers refuse arrays whose type has another number there.
+    """
+    version, oids = source.info.server_version, [table.oid for table in found]
+    if target_version // 10000 < max(version, _PG14) // 10000:
+        return frozenset(oids)
+    query = _TEXT_ONLY.replace("{multirange}", "OR rngmultitypid = t.oid" if version >= _PG14 else "")
+    return frozenset(oid for (oid,) in source.execute(query.encode(), [oids]).fetchall())
 
 
 def built(source: Connection, found: Iterable[Table]) -> list[Built]:

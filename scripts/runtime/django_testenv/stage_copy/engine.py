@@ -184,9 +184,10 @@ class _Fill:
         for what in left:
             self._progress.say(f"{what} stays behind")
 
-        restore.restore(filler, [one for one in kept.entries if one.before_rows], left_extensions)
+        causes = restore.possible_causes(filler, tools.version, left_extensions)
+        restore.restore(filler, [one for one in kept.entries if one.before_rows], causes)
         post_data = [entry for entry in kept.entries if not entry.before_rows]
-        restore.try_out(filler, post_data, left_extensions)
+        restore.try_out(filler, post_data, causes)
         taken_out = checks.take_out(filler)
         masking.prepare(reader, self._options)
         trial.run(reader, filler, tables, selections)
@@ -232,7 +233,7 @@ class _Fill:
         crew = Crew(self._options.jobs, lambda: Worker(self._open_source, self._open_moving, self._begin))
         self._stack.callback(crew.close)
         copied = [table for table in made.tables if not selections[table.oid].excluded]
-        text = catalogue.text_only(made.reader, copied)
+        text = catalogue.text_only(made.reader, made.filler.info.server_version, copied)
         called = {
             oid
             for key in made.references
