@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _SHOWN = 3  # examples in a message
 
 # Sums of hashes do not depend on the order of rows. Two tables with different rows have the same two sums
-# with a probability of at most 2**-60.
+# with a probability of at most 2**-60. The columns are numbered, so that none is called like the row.
 _CHECKSUM = sql.SQL(
     "SELECT count(*), coalesce(sum(hashtextextended(r::text, 1)::numeric), 0)::text, "
     "coalesce(sum(hashtextextended(r::text, 2)::numeric), 0)::text FROM (SELECT {} FROM ONLY {} {}) r"
@@ -68,16 +68,16 @@ def _comparing(
     table: Table, selection: Selection, sample: Sample, progress: Progress
 ) -> Callable[[Worker], None]:
     names = [c.name for c in table.columns if not c.generated and c.name not in selection.calls]
-    name = sql.Identifier(table.schema, table.name)
+    numbered = [sql.Identifier(str(number)) for number in range(len(names))]
+    relation = sql.Identifier(table.schema, table.name)
     where = sql.SQL(table.condition)  # an extension's own SQL, from the catalogue
-    wanted = [
-        sql.SQL("{} AS {}").format(
-            selection.expressions.get(column, sql.Identifier(column)), sql.Identifier(column)
+    plain, masked = (
+        sql.SQL(", ").join(
+            sql.SQL("{} AS {}").format(expressions.get(name, sql.Identifier(name)), number)
+            for name, number in zip(names, numbered)
         )
-        for column in names
-    ]
-    masked = sql.SQL(", ").join(wanted)
-    plain = sql.SQL(", ").join(map(sql.Identifier, names))
+        for expressions in ({}, selection.expressions)
+    )
 
     def run(worker: Worker) -> None:
         worker.release_locks()
@@ -85,9 +85,9 @@ def _comparing(
         if table.oid in sample.cut:
             chosen = sql.SQL("WHERE ctid = ANY ({}::tid[])")
             parts = [chosen.format(sql.Literal(places)) for places in sample.batches(table.oid)]
-        sums = [worker.source.execute(_CHECKSUM.format(masked, name, part)).fetchone() for part in parts]
+        sums = [worker.source.execute(_CHECKSUM.format(masked, relation, part)).fetchone() for part in parts]
         sent = [sum(map(int, numbers)) for numbers in zip((0, 0, 0), *filter(None, sums))]
-        row = worker.target.execute(_CHECKSUM.format(plain, name, where)).fetchone()
+        row = worker.target.execute(_CHECKSUM.format(plain, relation, where)).fetchone()
         arrived = list(map(int, row or ()))
         if sent != arrived:
             raise Failed(f"the content of {table.qualified} differs between source and copy")
