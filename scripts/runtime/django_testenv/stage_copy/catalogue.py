@@ -71,6 +71,19 @@ LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.contype IN ('p', 'u
 WHERE c.relkind = 'r' AND i.indrelid = ANY (%s)
 """
 
+# Functions of the project that rows and indexes need: they may read other tables, whatever they promise.
+_CALLERS = f"""
+SELECT coalesce(i.indrelid, a.adrelid)::int8, i.indrelid IS NOT NULL
+FROM pg_depend d JOIN pg_proc p ON p.oid = d.refobjid JOIN pg_namespace n ON n.oid = p.pronamespace
+LEFT JOIN pg_index i ON d.classid = 'pg_class'::regclass AND i.indexrelid = d.objid
+LEFT JOIN (pg_attrdef a JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum AND attgenerated = 's')
+    ON d.classid = 'pg_attrdef'::regclass AND a.oid = d.objid
+WHERE d.refclassid = 'pg_proc'::regclass AND {_OURS} AND coalesce(i.indrelid, a.adrelid) IS NOT NULL
+AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.deptype = 'e' AND (
+    e.classid = 'pg_proc'::regclass AND e.objid = p.oid
+    OR e.classid = 'pg_class'::regclass AND e.objid = coalesce(i.indrelid, a.adrelid)))
+"""
+
 _REFERENCES = """
 SELECT k.oid::int8, k.conrelid::int8, k.confrelid::int8, k.conname::text, k.convalidated, ARRAY(
     SELECT attname::text FROM pg_attribute WHERE attrelid = k.conrelid AND attnum = ANY (k.conkey)),
@@ -155,6 +168,14 @@ class Built:
 
 
 @dataclass(frozen=True)
+class Callers:
+    """The oids of tables with functions of the project in stored generated columns, and in indexes."""
+
+    columns: frozenset[int]
+    indexes: frozenset[int]
+
+
+@dataclass(frozen=True)
 class Validity:
     """Of an index, constraint or trigger: is it valid, and the oids of itself, its table and constraint."""
 
@@ -208,6 +229,14 @@ def text_only(source: Connection, target_version: int, found: Iterable[Table]) -
 def built(source: Connection, found: Iterable[Table]) -> list[Built]:
     rows = source.execute(_BUILT, [[table.oid for table in found]]).fetchall()
     return [Built(*row) for row in rows]
+
+
+def callers(source: Connection) -> Callers:
+    rows = source.execute(_CALLERS).fetchall()
+    columns, indexes = (
+        frozenset(oid for oid, of_index in rows if of_index is kind) for kind in (False, True)
+    )
+    return Callers(columns, indexes)
 
 
 def references(source: Connection, found: Iterable[Table]) -> list[Reference]:

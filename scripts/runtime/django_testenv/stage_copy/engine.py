@@ -241,7 +241,8 @@ class _Fill:
             for oid in (key.oid, key.parent)
         }
         orphans = Orphans(self._options.keep_orphans, frozenset(called))
-        streams = Streams(crew, statements, selections, text, orphans, made.sample)
+        callers = catalogue.callers(made.reader)
+        streams = Streams(crew, statements, selections, text, orphans, made.sample, callers)
         of_extensions = catalogue.loading_order((one for one in copied if one.extension), made.references)
         streams.start(made.tables, self._progress, of_extensions)
         rows = self._move(made, crew, streams, copied)

@@ -70,8 +70,9 @@ class Streams:
         text: frozenset[int],
         orphans: Orphans,
         sample: Sample,
+        callers: catalogue.Callers,
     ) -> None:
-        self._sample = sample
+        self._sample, self._callers = sample, callers
         self._crew, self._post_data, self._orphans = crew, post_data, orphans
         self._selections, self._text = selections, text
         self._keys = list(post_data.keys)  # foreign keys that are not added yet
@@ -81,6 +82,9 @@ class Streams:
         self._adding = threading.Lock()
         self._open: Counter[int] = Counter()  # unfinished jobs of each table for which its foreign keys wait
         self._moving_rows = 0  # pieces that are not moved yet
+        self._moving_first = 0  # of these, pieces of tables whose rows need no function of the project
+        self._last_rows: list[tuple[int, Callable[[Worker], None]]] = []  # wait until those are moved
+        self._last_builds: list[tuple[int, Callable[[Worker], None]]] = []  # wait until all rows are moved
         self._weights: dict[int, int] = {}
         self._tables: dict[int, Table] = {}
         self._pumps: dict[Worker, Pump] = {}
@@ -105,15 +109,21 @@ class Streams:
             excluded = self._selections[table.oid].excluded
             pieces = [] if excluded else self._pieces(table)
             self._moving_rows += len(pieces)
+            self._moving_first += 0 if table.oid in self._callers.columns else len(pieces)
             self._open[table.oid] = len(pieces) or 1
             if table.extension and pieces:
                 continue
             for piece in pieces:
-                self._crew.add(self._weights[table.oid], self._moving(piece))
+                job = (self._weights[table.oid], self._moving(piece))
+                if table.oid in self._callers.columns:
+                    self._last_rows.append(job)
+                else:
+                    self._crew.add(*job)
             if not pieces:
                 self._crew.add(self._weights[table.oid], self._nothing_moves(table))
         if ordered:
             self._crew.add(FIRST, self._moving_of_extensions(ordered))
+        self._release()
 
     def _pieces(self, table: Table) -> list[Piece]:
         if table.oid not in self._sample.cut:
@@ -186,10 +196,23 @@ class Streams:
             self.rows[table.oid] += rows
             self.bytes += size
             self._moving_rows -= 1
+            self._moving_first -= table.oid not in self._callers.columns
             if not self._moving_rows:
                 self.rows_done = time.monotonic()
                 self._progress.phase("indexes and foreign keys")
         self._arrived(table)
+        self._release()
+
+    def _release(self) -> None:
+        """Queue the jobs whose functions of the project may read rows that have been moved by now."""
+        due = []
+        with self._lock:
+            if not self._moving_first:
+                due, self._last_rows = self._last_rows, []
+            if not self._moving_rows:
+                due, self._last_builds = due + self._last_builds, []
+        for job in due:
+            self._crew.add(*job)
 
     def _arrived(self, table: Table) -> None:
         """Count a piece as copied; after the last piece, queue the building of the indexes."""
@@ -207,7 +230,12 @@ class Streams:
                 self._crew.add(weight, self._building(table, [index]))
             self._built(table)
 
-        self._crew.add(weight, build)
+        with self._lock:
+            waits = self._moving_rows and table.oid in self._callers.indexes
+            if waits:
+                self._last_builds.append((weight, build))
+        if not waits:
+            self._crew.add(weight, build)
 
     def _building(self, table: Table, statements: list[str]) -> Callable[[Worker], None]:
         def build(worker: Worker) -> None:
