@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 _OURS = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 
 # As in pg_dump: an extension's objects come with the extension, except the rows of its configuration tables.
-# The rows of a partitioned table are in its leaves.
+# The rows of a partitioned table are in its leaves. They go through a partitioned table where the target may
+# have another hash for its key: that of an enum or regclass is of a number which each database chooses, and
+# nobody knows what an operator class of the project does.
 _TABLES = f"""
 WITH RECURSIVE config AS (
     SELECT unnest(extconfig) AS oid, unnest(extcondition) AS condition, extname FROM pg_extension
@@ -32,6 +34,10 @@ WITH RECURSIVE config AS (
 ), above AS (
     SELECT inhrelid AS oid, inhparent AS parent FROM pg_inherits
     UNION SELECT above.oid, i.inhparent FROM above JOIN pg_inherits i ON i.inhrelid = above.parent
+), unsure AS (
+    SELECT partrelid AS oid FROM pg_partitioned_table CROSS JOIN LATERAL unnest(partattrs) key
+    LEFT JOIN pg_attribute ON attrelid = partrelid AND attnum = key LEFT JOIN pg_type t ON t.oid = atttypid
+    WHERE partstrat = 'h' AND (key = 0 OR t.oid >= 16384 OR t.typname ~ '^_?reg')
 )
 SELECT w.oid::int8, w.nspname::text, w.relname::text, w.reltuples::int8, w.extension, w.condition,
     pg_relation_size(w.oid) / current_setting('block_size')::int8, pg_table_size(w.oid),
@@ -40,7 +46,11 @@ SELECT w.oid::int8, w.nspname::text, w.relname::text, w.reltuples::int8, w.exten
         FROM pg_attribute a WHERE a.attrelid = w.oid AND a.attnum > 0 AND NOT a.attisdropped), '[]'),
     has_table_privilege(w.oid, 'SELECT') AND has_schema_privilege(w.space, 'USAGE'),
     ARRAY(SELECT n.nspname || '.' || c.relname FROM above JOIN pg_class c ON c.oid = above.parent
-        JOIN pg_namespace n ON n.oid = c.relnamespace WHERE above.oid = w.oid)
+        JOIN pg_namespace n ON n.oid = c.relnamespace WHERE above.oid = w.oid),
+    (SELECT ARRAY[n.nspname::text, c.relname] FROM above JOIN pg_class c ON c.oid = above.parent
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE above.oid = w.oid AND c.oid IN (SELECT oid FROM unsure)
+        AND NOT EXISTS (SELECT FROM above a JOIN unsure ON unsure.oid = a.parent WHERE a.oid = c.oid))
 FROM wanted w ORDER BY 8 DESC, 1
 """
 
@@ -195,13 +205,14 @@ def tables(source: Connection, left: Iterable[str] = ()) -> list[Table]:
     """Return the tables whose rows are copied, largest first; `left` are the extensions not copied."""
     rows = source.execute(_TABLES, {"left": list(left)}).fetchall()
     names = ("oid", "schema", "name", "estimate", "extension", "condition", "pages", "size", "columns")
-    found = [dict(zip((*names, "readable", "ancestors"), row)) for row in rows]
+    found = [dict(zip((*names, "readable", "ancestors", "root"), row)) for row in rows]
     return [
         Table(
             **{
                 **one,
                 "columns": tuple(Column(**column) for column in one["columns"]),
                 "ancestors": tuple(one["ancestors"]),
+                "root": tuple(one["root"]) if one["root"] else None,
             }
         )
         for one in found

@@ -43,7 +43,7 @@ def possible_causes(target: Connection, client: int, absent: Iterable[str]) -> M
 
     `absent` are the extensions that stay behind.
     """
-    causes = {}
+    causes: dict[str, str] = {}
     if names := ", ".join(absent):
         behind = (
             f"perhaps because extension {names} stays behind, which the target's server does not have or "

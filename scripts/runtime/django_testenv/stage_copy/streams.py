@@ -231,7 +231,7 @@ class Streams:
             self._built(table)
 
         with self._lock:
-            waits = self._moving_rows and table.oid in self._callers.indexes
+            waits = self._moving_rows and (table.root or table.oid in self._callers.indexes)
             if waits:
                 self._last_builds.append((weight, build))
         if not waits:
