@@ -119,6 +119,10 @@ def test_what_skip_names_stays_behind_with_its_parts_and_is_in_the_receipt(copie
         (["letter"], "there is no 'letter' in staging"),
         (["table letter"], 'names what other objects need: name these as well: "view public.letters"'),
         (["server elsewhere"], '"foreign table public.far"'),
+        (
+            ["foreign data wrapper wrapper"],
+            'name these as well: "server elsewhere", "foreign table public.far"',
+        ),
     ],
 )
 def test_a_skip_that_means_nothing_or_too_much_is_refused(
