@@ -19,8 +19,8 @@ _OURS = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 
 # As in pg_dump: an extension's objects come with the extension, except the rows of its configuration tables.
 # The rows of a partitioned table are in its leaves. They go through a partitioned table where the target may
-# have another hash for its key: that of an enum or regclass is of a number which each database chooses, and
-# nobody knows what an operator class of the project does.
+# have another hash for its key: that of an enum or regclass is of a number which each database chooses, that of
+# a nondeterministic collation is ICU's, and nobody knows what an operator class of the project does.
 _TABLES = f"""
 WITH RECURSIVE config AS (
     SELECT unnest(extconfig) AS oid, unnest(extcondition) AS condition, extname FROM pg_extension
@@ -37,7 +37,13 @@ WITH RECURSIVE config AS (
 ), unsure AS (
     SELECT partrelid AS oid FROM pg_partitioned_table CROSS JOIN LATERAL unnest(partattrs) key
     LEFT JOIN pg_attribute ON attrelid = partrelid AND attnum = key LEFT JOIN pg_type t ON t.oid = atttypid
-    WHERE partstrat = 'h' AND (key = 0 OR t.oid >= 16384 OR t.typname ~ '^_?reg')
+    WHERE partstrat = 'h' AND (key = 0 OR t.oid >= 16384 OR t.typname ~ '^_?reg'
+        OR EXISTS (SELECT FROM pg_collation WHERE oid = ANY (partcollation) AND NOT collisdeterministic))
+), roots AS (
+    SELECT DISTINCT above.oid, ARRAY[n.nspname::text, c.relname] AS root
+    FROM above JOIN unsure ON unsure.oid = above.parent JOIN pg_class c ON c.oid = above.parent
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE NOT EXISTS (SELECT FROM above a JOIN unsure u ON u.oid = a.parent WHERE a.oid = above.parent)
 )
 SELECT w.oid::int8, w.nspname::text, w.relname::text, w.reltuples::int8, w.extension, w.condition,
     pg_relation_size(w.oid) / current_setting('block_size')::int8, pg_table_size(w.oid),
@@ -47,11 +53,8 @@ SELECT w.oid::int8, w.nspname::text, w.relname::text, w.reltuples::int8, w.exten
     has_table_privilege(w.oid, 'SELECT') AND has_schema_privilege(w.space, 'USAGE'),
     ARRAY(SELECT n.nspname || '.' || c.relname FROM above JOIN pg_class c ON c.oid = above.parent
         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE above.oid = w.oid),
-    (SELECT ARRAY[n.nspname::text, c.relname] FROM above JOIN pg_class c ON c.oid = above.parent
-        JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE above.oid = w.oid AND c.oid IN (SELECT oid FROM unsure)
-        AND NOT EXISTS (SELECT FROM above a JOIN unsure ON unsure.oid = a.parent WHERE a.oid = c.oid))
-FROM wanted w ORDER BY 8 DESC, 1
+    roots.root
+FROM wanted w LEFT JOIN roots ON roots.oid = w.oid ORDER BY 8 DESC, 1
 """
 
 # Types that COPY cannot copy in binary form: those without binary functions, and references into the
