@@ -19,8 +19,8 @@ _OURS = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 
 # As in pg_dump: an extension's objects come with the extension, except the rows of its configuration tables.
 # The rows of a partitioned table are in its leaves. They go through a partitioned table where the target may
-# have another hash for its key: that of an enum or regclass is of a number which each database chooses, that of
-# a nondeterministic collation is ICU's, and nobody knows what an operator class of the project does.
+# have another hash for its key: that of an enum or regclass is of a number which each database chooses, that
+# of a nondeterministic collation is ICU's, and nobody knows what an operator class of the project does.
 _TABLES = f"""
 WITH RECURSIVE config AS (
     SELECT unnest(extconfig) AS oid, unnest(extcondition) AS condition, extname FROM pg_extension
