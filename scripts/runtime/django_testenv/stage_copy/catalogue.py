@@ -323,6 +323,14 @@ def validity(connection: Connection) -> Mapping[tuple[Any, ...], Validity]:
     return {tuple(row[:4]): Validity(row[4], frozenset(row[5])) for row in rows}
 
 
+def owns_public(target: Connection) -> bool:
+    """Return True if the role may comment on the schema `public`; before version 15 a superuser owns it."""
+    row = target.execute(
+        "SELECT pg_has_role(nspowner, 'USAGE') FROM pg_namespace WHERE nspname = 'public'"
+    ).fetchone()
+    return bool(row and row[0])
+
+
 def extensions_to_leave(source: Connection, target: Connection) -> list[str]:
     """Return, sorted, the source's extensions that the target lacks or that only a superuser may create."""
     wanted = {name for (name,) in source.execute("SELECT extname::text FROM pg_extension").fetchall()}

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 _SETVALS = 500  # in one statement
+_OF_PUBLIC = "comment on schema public"
 _POLICIES = ("row security", "policy", "comment on policy")
 # With these, values have the same form on both ends, whatever the databases, roles and servers set.
 # https://www.postgresql.org/docs/current/app-pgdump.html
@@ -166,11 +167,15 @@ class _Fill:
         tools = client.for_server(reader.info.server_version // 10000)
         archive = schema.Archive(tools, self._source, self._snapshot.name, self._folder, without)
         entries, never = archive.entries(left_extensions)
+        if not catalogue.owns_public(filler):
+            never += [entry for entry in entries if entry.title == _OF_PUBLIC]
+            entries = [entry for entry in entries if entry.title != _OF_PUBLIC]
         gone = {table.oid for table in unreadable}
         keys_to_gone = {key.oid for key in catalogue.references(reader, every) if key.referenced in gone}
         to_gone = [entry for entry in entries if entry.is_one_of((), keys_to_gone)]
         entries = [entry for entry in entries if entry not in to_gone]
-        kept = skips.without(entries, self._options.skip, known=[_title(table) for table in unreadable])
+        known = [*map(_title, unreadable), *(entry.title for entry in never)]
+        kept = skips.without(entries, self._options.skip, known=known)
         left_oids = kept.oids | gone | keys_to_gone
         tables = [table for table in every if table.oid not in left_oids]
         selections = self._stack.enter_context(
