@@ -213,6 +213,42 @@ def test_a_rule_that_breaks_a_key_is_told_beside_stagings_rows(copies: Copies, p
 
 
 @pytest.mark.parametrize(
+    ("mask", "rule"),
+    [
+        ({}, ""),
+        pytest.param(
+            {"person.name": "name"},
+            'a rule of STAGE_COPY["mask"] makes values equal, or ',
+            marks=pytest.mark.nightly,
+        ),
+    ],
+)
+def test_an_index_of_staging_that_let_equal_rows_in_is_told_with_its_table(
+    copies: Copies, mask: dict[str, str], rule: str
+) -> None:
+    """As after an upgrade of the system's collations."""
+    name = f"equal_rows_{len(mask)}"
+    copies.make_source(
+        name,
+        "CREATE TABLE person (name text CONSTRAINT one_each UNIQUE)",
+        "INSERT INTO person VALUES ('secret')",
+    )
+    for ready in ("false", "true"):
+        copies.source_server.run(
+            f"UPDATE pg_index SET indisready = {ready} WHERE indexrelid = 'one_each'::regclass", database=name
+        )
+        if ready == "false":
+            copies.source_server.run("INSERT INTO person VALUES ('secret')", database=name)
+    with pytest.raises(Failed) as raised:
+        copies.fill(name, "equal_rows", {"mask": mask})
+    assert str(raised.value) == (
+        f'rows of public.person break its index "one_each": {rule}staging has rows that its own index should '
+        "not allow: REINDEX it there, and mend the rows that the server then names"
+    )
+    assert raised.value.__context__ is None
+
+
+@pytest.mark.parametrize(
     ("state", "words"),
     [
         (

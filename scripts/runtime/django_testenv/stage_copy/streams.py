@@ -225,7 +225,7 @@ class Streams:
         weight = self._weights[table.oid]
 
         def build(worker: Worker) -> None:
-            _run(worker, constraints if one_by_one else [*constraints, *indexes])
+            self._build(worker, table, constraints if one_by_one else [*constraints, *indexes])
             for index in one_by_one:
                 self._crew.add(weight, self._building(table, [index]))
             self._built(table)
@@ -239,10 +239,27 @@ class Streams:
 
     def _building(self, table: Table, statements: list[str]) -> Callable[[Worker], None]:
         def build(worker: Worker) -> None:
-            _run(worker, statements)
+            self._build(worker, table, statements)
             self._built(table)
 
         return build
+
+    def _build(self, worker: Worker, table: Table, statements: list[str]) -> None:
+        try:
+            _run(worker, statements)
+        except (psycopg.errors.UniqueViolation, psycopg.errors.ExclusionViolation) as error:
+            name = error.diag.constraint_name
+        else:
+            return
+        rule = (
+            'a rule of STAGE_COPY["mask"] makes values equal, or '
+            if self._selections[table.oid].kinds
+            else ""
+        )
+        raise Failed(  # not raised above: the server's error quotes values
+            f'rows of {table.qualified} break its index "{name}": {rule}staging has rows that its own index '
+            "should not allow: REINDEX it there, and mend the rows that the server then names"
+        )
 
     def _built(self, table: Table) -> None:
         """Count an index as built; after the last one, queue the foreign keys whose two tables are complete.
