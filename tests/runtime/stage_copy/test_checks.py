@@ -71,7 +71,7 @@ def test_a_check_that_is_not_valid_for_a_parent_is_so_for_children_made_later(co
 @pytest.mark.parametrize(
     ("setting", "rows"),
     [
-        ({"jobs": 1}, 990),
+        ({"jobs": 1, "mask": {"item.words": {"value": "masked"}}}, 990),
         pytest.param({"jobs": 4}, 990, marks=pytest.mark.nightly),
         pytest.param({"exclude_data": ["item", "measured*"]}, 0, marks=pytest.mark.nightly),
     ],
@@ -91,7 +91,7 @@ def test_generated_columns_and_indexes_get_what_their_functions_read_in_other_ta
             """CREATE FUNCTION rate_of(int) RETURNS int LANGUAGE sql IMMUTABLE
                AS 'SELECT rate FROM public.a_rate WHERE kind = $1'""",
             """CREATE TABLE item (id int, kind int, words text,
-               rate int GENERATED ALWAYS AS (rate_of(kind)) STORED)""",
+               rate int GENERATED ALWAYS AS (rate_of(kind)) STORED NOT NULL)""",
             "INSERT INTO item SELECT n, 1 + n % 5, repeat('first ', 200) FROM generate_series(1, 990) n",
             "CREATE INDEX by_rate ON item (rate_of(kind))",
             "CREATE TABLE measured (LIKE item INCLUDING ALL) PARTITION BY LIST (kind)",

@@ -127,6 +127,7 @@ class _Made:
     left: list[str]
     left_oids: frozenset[int]
     sample: sampling.Sample
+    callers: catalogue.Callers
 
 
 class _Fill:
@@ -197,7 +198,9 @@ class _Fill:
         restore.try_out(filler, post_data, causes)
         taken_out = checks.take_out(filler)
         masking.prepare(reader, self._options)
-        trial.run(reader, filler, tables, selections)
+        callers = catalogue.callers(reader)
+        tried = (table for table in tables if table.oid not in callers.columns)  # those need others' rows
+        trial.run(reader, filler, tried, selections)
         self._done("schema")
         chosen_rows = self._choose(reader, filler, tables, selections, left_oids)
         return _Made(
@@ -212,6 +215,7 @@ class _Fill:
             left,
             left_oids,
             chosen_rows,
+            callers,
         )
 
     def _choose(
@@ -248,8 +252,7 @@ class _Fill:
             for oid in (key.oid, key.parent)
         }
         orphans = Orphans(self._options.keep_orphans, frozenset(called))
-        callers = catalogue.callers(made.reader)
-        streams = Streams(crew, statements, selections, text, orphans, made.sample, callers)
+        streams = Streams(crew, statements, selections, text, orphans, made.sample, made.callers)
         of_extensions = catalogue.loading_order((one for one in copied if one.extension), made.references)
         streams.start(made.tables, self._progress, of_extensions)
         rows = self._move(made, crew, streams, copied)
