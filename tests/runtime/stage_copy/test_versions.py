@@ -92,9 +92,7 @@ def test_a_value_that_an_older_server_does_not_know_is_refused_and_becomes_no_ot
     """Infinite intervals came with version 17: in binary form an older server takes them for finite ones."""
     source = "infinite_many" if "ARRAY" in value else "infinite"
     copies.make_source(source, f"CREATE TABLE pause AS SELECT {value} AS gap")
-    with pytest.raises(
-        Failed, match=r"^the rows of public.pause could not be copied: invalid datetime format"
-    ):
+    with pytest.raises(Failed, match=r"^public.pause could not be copied: invalid datetime format"):
         Copies(copies.source_server, older.target_server).fill(source, "infinite_there")
 
 

@@ -102,8 +102,12 @@ class Pump:
         self._row = 0  # of the piece, counted only if rules call Python
         self._source_context, self._target_context = source, target
 
-    def copy(self, piece: Piece, selection: Selection, *, text: bool, tell: Tell) -> tuple[int, int]:
+    def copy(
+        self, piece: Piece, selection: Selection, *, text: bool, tell: Tell, then: bytes = b""
+    ) -> tuple[int, int]:
         """Copy a piece. Return the numbers of rows and of bytes that arrived.
+
+        The SQL `then` follows in the same transaction of the target.
 
         Raises psycopg.Error for a server's error, Failed if the two ends count different numbers of rows.
         """
@@ -113,7 +117,7 @@ class Pump:
         if calls:  # or pieces of several rows would be mixed
             out = b"SET max_parallel_workers_per_gather = 0; " + out
         try:
-            sent, arrived, moved = self.pass_on(out, into, calls, tell)
+            sent, arrived, moved = self.pass_on(out, into + b"; " + then, calls, tell)
         except _RuleFailed as error:
             failure = (error.column, error.row, error.kind)
         if failure:  # not raised above: the error would keep the row as its context
@@ -170,7 +174,7 @@ class Pump:
             pass  # rows stay that the extension has just made, or that came through the root
         elif is_frozen:  # Postgres freezes only what no other transaction can have seen
             into = sql.SQL("TRUNCATE ONLY {}; ").format(table) + into
-        elif piece.whole:  # an extension may have made rows; other tables may refer to these already
+        elif piece.whole and piece.table.extension:  # it may have made rows to which others refer
             into = sql.SQL("DELETE FROM ONLY {}; ").format(table) + into
         return out.as_bytes(self._source_context), into.as_bytes(self._target_context)
 
