@@ -212,14 +212,64 @@ def test_a_rule_that_breaks_a_key_is_told_beside_stagings_rows(copies: Copies, p
     )
 
 
-def test_an_extension_that_stays_behind_is_named_as_a_possible_cause() -> None:
-    entry = Entry(1, 0, 0, "VIEW", "public", "sums", frozenset(), before_rows=True, statement="")
+@pytest.mark.parametrize(
+    ("mask", "rule"),
+    [
+        ({}, ""),
+        pytest.param(
+            {"person.name": "name"},
+            'a rule of STAGE_COPY["mask"] makes values equal, or ',
+            marks=pytest.mark.nightly,
+        ),
+    ],
+)
+def test_an_index_of_staging_that_let_equal_rows_in_is_told_with_its_table(
+    copies: Copies, mask: dict[str, str], rule: str
+) -> None:
+    """As after an upgrade of the system's collations."""
+    name = f"equal_rows_{len(mask)}"
+    copies.make_source(
+        name,
+        "CREATE TABLE person (name text CONSTRAINT one_each UNIQUE)",
+        "INSERT INTO person VALUES ('secret')",
+    )
+    for ready in ("false", "true"):
+        copies.source_server.run(
+            f"UPDATE pg_index SET indisready = {ready} WHERE indexrelid = 'one_each'::regclass", database=name
+        )
+        if ready == "false":
+            copies.source_server.run("INSERT INTO person VALUES ('secret')", database=name)
     with pytest.raises(Failed) as raised:
-        restore.require_none([restore.Refusal(entry, "no such", "42883")], ["pg_stat_statements"])
-    assert (
-        "perhaps because extension pg_stat_statements stays behind, which the target's server does not have "
-        "or its role may not create"
-    ) in str(raised.value)
+        copies.fill(name, "equal_rows", {"mask": mask})
+    assert str(raised.value) == (
+        f'public.person could not be copied: could not create unique index "one_each": {rule}staging has '
+        "rows that its own index should not allow: REINDEX it there, and mend the rows that the server then "
+        "names"
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (
+            "42883",
+            "perhaps because extension pg_stat_statements stays behind, which the target's server does ",
+        ),
+        (
+            "42601",
+            "perhaps because the target's server has version 18, and pg_dump 19 writes what only a newer ",
+        ),
+        ("42501", ""),
+    ],
+)
+def test_what_the_target_lacks_is_named_as_a_possible_cause(copies: Copies, state: str, words: str) -> None:
+    entry = Entry(1, 0, 0, "VIEW", "public", "sums", frozenset(), before_rows=True, statement="")
+    with closing(copies.database("postgres", reader=False).connect()) as target:
+        causes = restore.possible_causes(target, 19, ["pg_stat_statements"])
+    with pytest.raises(Failed) as raised:
+        restore.require_none([restore.Refusal(entry, "no", state)] * 2, causes)
+    assert words in str(raised.value)
+    assert str(raised.value).count("perhaps") == bool(words)
 
 
 @pytest.mark.parametrize("setting", ["mask", "after"])

@@ -50,7 +50,8 @@ def content(copies: Copies, server: PostgresServer, database: str) -> dict[str, 
     """Every table's rows, every large object, and what each sequence gives next."""
     found: dict[str, object] = {}
     for (table,) in copies.rows(server, database, EVERY_TABLE):
-        query = f"SELECT count(*), md5(string_agg(r::text, E'\\n' ORDER BY r::text)) FROM ONLY {table} r"
+        row = '"a row"::text'  # no column has this name
+        query = f"SELECT count(*), md5(string_agg({row}, E'\\n' ORDER BY {row})) FROM ONLY {table} \"a row\""
         found[table] = copies.rows(server, database, query)
     found["large objects"] = copies.rows(server, database, LARGE_OBJECTS)
     for (sequence,) in copies.rows(server, database, EVERY_SEQUENCE):

@@ -36,7 +36,9 @@ INSERT INTO of_superuser VALUES (1, true);
 GRANT SELECT ON of_superuser TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('of_superuser', 'WHERE NOT own');
 """
-CONTROLS = {"atlas": "superuser = false\nrelocatable", "hers": "trusted"}
+OF_NOBODY_ELSE = "landlord's-own"
+CONTROLS = {"atlas": "superuser = false\nrelocatable", "hers": "trusted", OF_NOBODY_ELSE: "superuser"}
+SCRIPTS = {"atlas": SCRIPT, "hers": OF_SUPERUSER, OF_NOBODY_ELSE: ""}
 TABLES = ("systems", "whole", "a_part")
 
 
@@ -47,7 +49,7 @@ def source(copies: Copies) -> Iterator[str]:
     (folder / "extension").mkdir(parents=True, exist_ok=True)
     for name, control in CONTROLS.items():
         (folder / f"extension/{name}.control").write_text(f"default_version = '1'\n{control} = true\n")
-        (folder / f"extension/{name}--1.sql").write_text(SCRIPT if name == "atlas" else OF_SUPERUSER)
+        (folder / f"extension/{name}--1.sql").write_text(SCRIPTS[name])
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o755)
     servers = (copies.source_server, copies.target_server)
@@ -117,3 +119,17 @@ def test_an_extensions_table_that_may_not_be_written_is_no_obstacle_unless_it_ha
         copies.fill(source, "extended", {"exclude_data": ["of_superuser"]})
     finally:
         copies.source_server.run("DELETE FROM of_superuser WHERE NOT own", database=source)
+
+
+@pytest.mark.parametrize("comment", [None, "its own words", "-- Dependencies: 1"])
+def test_an_extension_that_stays_behind_takes_its_comment_along_whatever_its_name(
+    copies: Copies, source: str, comment: str | None
+) -> None:
+    name = f'"{OF_NOBODY_ELSE}"'
+    copies.source_server.run(f"CREATE EXTENSION {name}", database=source)
+    try:
+        if comment:
+            copies.source_server.run(f"COMMENT ON EXTENSION {name} IS '{comment}'", database=source)
+        assert copies.fill(source, "extended").left == [f"extension {name}"]
+    finally:
+        copies.source_server.run(f"DROP EXTENSION {name}", database=source)

@@ -12,34 +12,33 @@ from tests.runtime.stage_copy.servers import DEBIAN, postgres_server
 from tests.runtime.stage_copy.test_engine import content
 from tests.runtime.stage_copy.transfers import make_target
 
-FURTHER = Path(__file__).with_name("further.sql")
-SOURCE = "further"
+SOURCES = ("further", "uncommon")  # each is a file of SQL, too
 
 
-def make(copies: Copies, *has: str) -> None:
+def make(copies: Copies, source: str, *has: str) -> None:
     """Make the source, with the parts that this server can have."""
     server = copies.source_server
-    copies.make_source(SOURCE, "CREATE EXTENSION btree_gist")
-    for part in FURTHER.read_text().split("\n-- @ ")[1:]:
+    copies.make_source(source, "CREATE EXTENSION btree_gist")
+    for part in Path(__file__).with_name(f"{source}.sql").read_text().split("\n-- @ ")[1:]:
         head, _, text = part.partition("\n")
         name, *needs = head.split()
         if not set(needs) <= set(has):
             continue
-        with server.connect(SOURCE, "owner", PASSWORD) as connection:
+        with server.connect(source, "owner", PASSWORD) as connection:
             connection.execute(f"CREATE SCHEMA {name}; SET search_path = {name}, public".encode())
             for statement in text.split("\n--\n"):
                 connection.execute(statement.encode())
     schemas = """SELECT string_agg(quote_ident(nspname), ', ') FROM pg_namespace
         WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"""
-    [(every,)] = copies.rows(server, SOURCE, schemas)
+    [(every,)] = copies.rows(server, source, schemas)
     for what in ("USAGE ON SCHEMA", "SELECT ON ALL TABLES IN SCHEMA", "SELECT ON ALL SEQUENCES IN SCHEMA"):
-        server.run(f"GRANT {what} {every} TO reader", database=SOURCE)
+        server.run(f"GRANT {what} {every} TO reader", database=source)
 
 
-def require_equal(copies: Copies, *has: str) -> None:
-    make(copies, *has)
-    assert copies.fill(SOURCE, "further_there", {"verify": True}).left == []
-    ends = ((copies.source_server, SOURCE), (copies.target_server, "further_there"))
+def require_equal(copies: Copies, source: str, *has: str) -> None:
+    make(copies, source, *has)
+    assert copies.fill(source, f"{source}_there", {"verify": True}).left == []
+    ends = ((copies.source_server, source), (copies.target_server, f"{source}_there"))
     sent, arrived = (copies.schema(*end) for end in ends)
     assert arrived == sent
     sent_rows, arrived_rows = (content(copies, *end) for end in ends)
@@ -48,8 +47,9 @@ def require_equal(copies: Copies, *has: str) -> None:
 
 
 @pytest.mark.nightly
-def test_further_forms_arrive_equal(copies: Copies) -> None:
-    require_equal(copies, "18")
+@pytest.mark.parametrize("source", SOURCES)
+def test_further_forms_arrive_equal(copies: Copies, source: str) -> None:
+    require_equal(copies, source, "18")
 
 
 @pytest.fixture
@@ -61,11 +61,12 @@ def older() -> Iterator[Copies]:
 
 
 @pytest.mark.nightly
+@pytest.mark.parametrize("source", SOURCES)
 def test_further_forms_arrive_equal_on_an_older_server(
-    older: Copies, monkeypatch: pytest.MonkeyPatch
+    older: Copies, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
     monkeypatch.setattr("tests.runtime.stage_copy.copies.BIN", DEBIAN)
-    require_equal(older, "icu")
+    require_equal(older, source, "icu")
 
 
 def test_a_view_on_a_table_whose_policies_hold_for_its_owner_is_filled(copies: Copies) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from django_testenv.stage_copy import blockers, forecast
-from django_testenv.stage_copy.problems import Refused
-from tests.runtime.stage_copy.copies import PASSWORD, Copies, make_roles, run_command
+from django_testenv.stage_copy.problems import Failed, Refused
+from tests.runtime.stage_copy.copies import PASSWORD, Copies, Told, make_roles, run_command
 from tests.runtime.stage_copy.servers import postgres_server
 from tests.runtime.stage_copy.transfers import beside, make_target, only_error, require_untouched
 
@@ -120,3 +120,26 @@ def test_a_server_without_room_for_the_locks_is_told_how_many_it_needs(
         "staging has 210 tables, and its server has room for 200 locks: "
         "set max_locks_per_transaction to 12 there"
     )
+
+
+def test_a_standby_says_before_rows_are_moved_which_tables_it_cannot_read(copies: Copies) -> None:
+    """Rows of unlogged tables do not reach a standby."""
+    with postgres_server() as server:
+        make_roles(server, server).make_source(
+            "standby",
+            "CREATE TABLE person AS SELECT generate_series(1, 9) AS id",
+            "CREATE UNLOGGED TABLE fleeting (id serial PRIMARY KEY)",
+        )
+        server.stop()
+        (server.data / "standby.signal").touch()
+        server.start()
+        both, told = Copies(server, copies.target_server), Told()
+        with pytest.raises(Failed) as raised:
+            both.fill("standby", "of_standby", told=told)
+        assert str(raised.value) == (
+            "staging is a standby, which lacks the rows of the unlogged table public.fleeting: copy from its "
+            'primary, or leave these rows behind: STAGE_COPY["exclude_data"] = ["public.fleeting"]'
+        )
+        assert "rows" not in told.phases
+        setting = {"exclude_data": ["fleeting"], "verify": True}
+        assert both.fill("standby", "of_standby", setting).rows == {"public.person": 9}

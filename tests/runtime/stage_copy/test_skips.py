@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from django_testenv.stage_copy import engine
+from django_testenv.stage_copy.options import Options
 from django_testenv.stage_copy.problems import Failed, Misconfigured
-from tests.runtime.stage_copy.copies import PASSWORD, Attempt, Copies
+from tests.runtime.stage_copy.copies import PASSWORD, Attempt, Copies, Told
 from tests.runtime.stage_copy.transfers import make_target, require_untouched
 
 SOURCE, ORPHANS, VIEWS = "skips", "skips_orphans", "skips_views"
@@ -119,6 +121,10 @@ def test_what_skip_names_stays_behind_with_its_parts_and_is_in_the_receipt(copie
         (["letter"], "there is no 'letter' in staging"),
         (["table letter"], 'names what other objects need: name these as well: "view public.letters"'),
         (["server elsewhere"], '"foreign table public.far"'),
+        (
+            ["foreign data wrapper wrapper"],
+            'name these as well: "server elsewhere", "foreign table public.far"',
+        ),
     ],
 )
 def test_a_skip_that_means_nothing_or_too_much_is_refused(
@@ -227,3 +233,34 @@ def test_what_only_needs_a_skipped_object_is_listed_as_well(
             "CREATE TRIGGER touched BEFORE INSERT ON account FOR EACH ROW EXECUTE FUNCTION touch()",
         )
     assert sorted(copies.fill(source, "skipped", {"skip": [skip]}).left) == sorted(left)
+
+
+@pytest.mark.parametrize(
+    ("change", "skip"),
+    [
+        ("DROP SCHEMA public; CREATE SCHEMA public", []),  # which many do to empty a database
+        pytest.param("COMMENT ON SCHEMA public IS 'ours'", [], marks=pytest.mark.nightly),
+        pytest.param(
+            "COMMENT ON SCHEMA public IS NULL", ["comment on schema public"], marks=pytest.mark.nightly
+        ),
+    ],
+)
+def test_a_comment_on_the_schema_public_stays_behind_if_the_target_role_does_not_own_it(
+    copies: Copies, change: str, skip: list[str]
+) -> None:
+    """Before version 15 a superuser owns it in each new database."""
+    source = f"skips_public_{len(change)}"
+    copies.make_source(source)
+    copies.source_server.run(
+        *change.split("; "), "CREATE TABLE public.person AS SELECT 1 AS id", database=source
+    )
+    copies.source_server.run("GRANT USAGE ON SCHEMA public TO reader", database=source)
+    copies.source_server.run("GRANT SELECT ON public.person TO reader", database=source)
+    copies.target_server.run("DROP DATABASE IF EXISTS skipped", "CREATE DATABASE skipped OWNER tester")
+    copies.target_server.run(
+        "ALTER SCHEMA public OWNER TO rdsadmin", "GRANT ALL ON SCHEMA public TO PUBLIC", database="skipped"
+    )
+    ends = copies.database(source, reader=True).read_only(), copies.database("skipped", reader=False)
+    moved = engine.fill(*ends, Options.read({"skip": skip}, key="made-up"), Told())
+    assert moved.rows == {"public.person": 1}
+    assert moved.left == ["comment on schema public"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from django_testenv.stage_copy import client
+from django_testenv.stage_copy import catalogue, client
 from django_testenv.stage_copy.problems import Failed
 from tests.runtime.stage_copy.copies import PASSWORD, Copies, make_roles
 from tests.runtime.stage_copy.servers import BIN, DEBIAN, PostgresServer, postgres_server
@@ -80,6 +81,45 @@ def test_each_version_copies_to_each_other(
     if source == target:
         sent_schema, arrived = (both.schema(both.source_server, each) for each in (NAME, f"{NAME}_there"))
         assert arrived == sent_schema
+
+
+@pytest.mark.parametrize(
+    "value", ["'infinity'::interval", pytest.param("ARRAY['-infinity'::interval]", marks=pytest.mark.nightly)]
+)
+def test_a_value_that_an_older_server_does_not_know_is_refused_and_becomes_no_other(
+    copies: Copies, older: Copies, value: str
+) -> None:
+    """Infinite intervals came with version 17: in binary form an older server takes them for finite ones."""
+    source = "infinite_many" if "ARRAY" in value else "infinite"
+    copies.make_source(source, f"CREATE TABLE pause AS SELECT {value} AS gap")
+    with pytest.raises(Failed, match=r"^public.pause could not be copied: invalid datetime format"):
+        Copies(copies.source_server, older.target_server).fill(source, "infinite_there")
+
+
+@pytest.mark.nightly
+def test_what_only_a_newer_server_can_make_is_named_with_the_cause(copies: Copies, older: Copies) -> None:
+    copies.make_source("newer_only", "CREATE TABLE twice (a int, b int GENERATED ALWAYS AS (a * 2) VIRTUAL)")
+    with pytest.raises(Failed) as raised:
+        Copies(copies.source_server, older.target_server).fill("newer_only", "newer_there")
+    said = str(raised.value)
+    assert said.startswith("the schema could not be restored: table public.twice: syntax error at or near (")
+    assert "the target's server has version 15, and pg_dump 18 writes what only a newer server knows" in said
+
+
+def test_rows_go_as_text_to_a_server_that_is_older_or_wants_the_numbers_of_types(copies: Copies) -> None:
+    """Before version 14 a server takes an array in binary form only with its own number of the type.
+
+    Source: array_recv in src/backend/utils/adt/arrayfuncs.c
+    """
+    copies.make_source("forms", "CREATE TABLE plain (id int)", "CREATE TABLE named (kind regclass)")
+    with closing(copies.database("forms", reader=True).connect()) as source:
+        tables = {table.oid: table.name for table in catalogue.tables(source)}
+        found = {
+            version: {tables[oid] for oid in catalogue.text_only(source, version, catalogue.tables(source))}
+            for version in (130023, 170010, 180000, 190001)
+        }
+    everything, only_text = {"plain", "named"}, {"named"}
+    assert found == {130023: everything, 170010: everything, 180000: only_text, 190001: only_text}
 
 
 def test_a_machine_without_a_client_is_told_what_to_install(

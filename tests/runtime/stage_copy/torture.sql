@@ -207,6 +207,8 @@ COMMENT ON MATERIALIZED VIEW app.counted IS 'a view'
 --
 COMMENT ON TRIGGER touch ON app.parent IS 'a trigger'
 --
+COMMENT ON SCHEMA "Odd ""Names""" IS E'a dump\n--\n-- PostgreSQL database dump complete\n--\n-- Completed on 2026-01-01\n'
+--
 SELECT lo_from_bytea(424242, convert_to(repeat('large ', 5000), 'UTF8'))
 --
 SELECT lo_from_bytea(434343, '')

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 _OURS = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 
 # As in pg_dump: an extension's objects come with the extension, except the rows of its configuration tables.
-# The rows of a partitioned table are in its leaves.
+# The rows of a partitioned table are in its leaves. They go through a partitioned table where the target may
+# have another hash for its key: that of an enum or regclass is of a number which each database chooses, that
+# of a nondeterministic collation is ICU's, and nobody knows what an operator class of the project does.
 _TABLES = f"""
 WITH RECURSIVE config AS (
     SELECT unnest(extconfig) AS oid, unnest(extcondition) AS condition, extname FROM pg_extension
@@ -32,6 +34,16 @@ WITH RECURSIVE config AS (
 ), above AS (
     SELECT inhrelid AS oid, inhparent AS parent FROM pg_inherits
     UNION SELECT above.oid, i.inhparent FROM above JOIN pg_inherits i ON i.inhrelid = above.parent
+), unsure AS (
+    SELECT partrelid AS oid FROM pg_partitioned_table CROSS JOIN LATERAL unnest(partattrs) key
+    LEFT JOIN pg_attribute ON attrelid = partrelid AND attnum = key LEFT JOIN pg_type t ON t.oid = atttypid
+    WHERE partstrat = 'h' AND (key = 0 OR t.oid >= 16384 OR t.typname ~ '^_?reg'
+        OR EXISTS (SELECT FROM pg_collation WHERE oid = ANY (partcollation) AND NOT collisdeterministic))
+), roots AS (
+    SELECT DISTINCT above.oid, ARRAY[n.nspname::text, c.relname] AS root
+    FROM above JOIN unsure ON unsure.oid = above.parent JOIN pg_class c ON c.oid = above.parent
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE NOT EXISTS (SELECT FROM above a JOIN unsure u ON u.oid = a.parent WHERE a.oid = above.parent)
 )
 SELECT w.oid::int8, w.nspname::text, w.relname::text, w.reltuples::int8, w.extension, w.condition,
     pg_relation_size(w.oid) / current_setting('block_size')::int8, pg_table_size(w.oid),
@@ -40,8 +52,9 @@ SELECT w.oid::int8, w.nspname::text, w.relname::text, w.reltuples::int8, w.exten
         FROM pg_attribute a WHERE a.attrelid = w.oid AND a.attnum > 0 AND NOT a.attisdropped), '[]'),
     has_table_privilege(w.oid, 'SELECT') AND has_schema_privilege(w.space, 'USAGE'),
     ARRAY(SELECT n.nspname || '.' || c.relname FROM above JOIN pg_class c ON c.oid = above.parent
-        JOIN pg_namespace n ON n.oid = c.relnamespace WHERE above.oid = w.oid)
-FROM wanted w ORDER BY 8 DESC, 1
+        JOIN pg_namespace n ON n.oid = c.relnamespace WHERE above.oid = w.oid),
+    roots.root
+FROM wanted w LEFT JOIN roots ON roots.oid = w.oid ORDER BY 8 DESC, 1
 """
 
 # Types that COPY cannot copy in binary form: those without binary functions, and references into the
@@ -71,6 +84,19 @@ LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.contype IN ('p', 'u
 WHERE c.relkind = 'r' AND i.indrelid = ANY (%s)
 """
 
+# Functions of the project that rows and indexes need: they may read other tables, whatever they promise.
+_CALLERS = f"""
+SELECT coalesce(i.indrelid, a.adrelid)::int8, i.indrelid IS NOT NULL
+FROM pg_depend d JOIN pg_proc p ON p.oid = d.refobjid JOIN pg_namespace n ON n.oid = p.pronamespace
+LEFT JOIN pg_index i ON d.classid = 'pg_class'::regclass AND i.indexrelid = d.objid
+LEFT JOIN (pg_attrdef a JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum AND attgenerated = 's')
+    ON d.classid = 'pg_attrdef'::regclass AND a.oid = d.objid
+WHERE d.refclassid = 'pg_proc'::regclass AND {_OURS} AND coalesce(i.indrelid, a.adrelid) IS NOT NULL
+AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.deptype = 'e' AND (
+    e.classid = 'pg_proc'::regclass AND e.objid = p.oid
+    OR e.classid = 'pg_class'::regclass AND e.objid = coalesce(i.indrelid, a.adrelid)))
+"""
+
 _REFERENCES = """
 SELECT k.oid::int8, k.conrelid::int8, k.confrelid::int8, k.conname::text, k.convalidated, ARRAY(
     SELECT attname::text FROM pg_attribute WHERE attrelid = k.conrelid AND attnum = ANY (k.conkey)),
@@ -79,9 +105,14 @@ FROM pg_constraint k JOIN pg_class referenced ON referenced.oid = k.confrelid
 WHERE k.contype = 'f' AND k.conrelid = ANY (%s)
 """
 
+# A standby has nothing of what is unlogged, and refuses to read it.
+_UNLOGGED = (
+    "SELECT oid::int8 FROM pg_class WHERE relkind = 'r' AND relpersistence = 'u' AND pg_is_in_recovery()"
+)
+
 _SEQUENCES = """
 SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind = 'S' AND (c.oid = ANY (%(made)s)
+WHERE c.relkind = 'S' AND NOT (relpersistence = 'u' AND pg_is_in_recovery()) AND (c.oid = ANY (%(made)s)
     OR c.oid IN (SELECT unnest(extconfig) FROM pg_extension WHERE extname <> ALL (%(left)s)))
 ORDER BY 1, 2
 """
@@ -99,8 +130,8 @@ WHERE c.oid = ANY (%s) OR c.relkind = 'S' AND EXISTS (SELECT FROM pg_depend WHER
 """
 
 # By name, because the two databases have different numbers for them. Left out is what pg_dump leaves out:
-# indexes that are not valid, parts of an extension, and what a partition has through its parent, whose names
-# the server may have chosen.
+# indexes that are not valid, parts of an extension, and what a table has through its parent: the server may
+# have chosen the name, and a check that is not valid for the parent may be valid for a child made later.
 _NOT_OF_EXTENSION = """NOT EXISTS (
     SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = t.oid AND deptype = 'e')"""
 _VALIDITY = f"""
@@ -114,7 +145,8 @@ UNION ALL
 SELECT 'constraint', n.nspname::text, t.relname::text, k.conname::text, k.convalidated,
     ARRAY[k.oid, t.oid]::int8[]
 FROM pg_constraint k JOIN pg_class t ON t.oid = k.conrelid JOIN pg_namespace n ON n.oid = t.relnamespace
-WHERE k.contype <> 'n' AND k.conparentid = 0 AND {_OURS} AND {_NOT_OF_EXTENSION}
+WHERE k.contype <> 'n' AND k.conparentid = 0 AND (k.conislocal OR k.contype <> 'c') AND {_OURS}
+    AND {_NOT_OF_EXTENSION}
 UNION ALL
 SELECT 'trigger', n.nspname::text, t.relname::text, g.tgname::text, true, ARRAY[g.oid, t.oid]::int8[]
 FROM pg_trigger g JOIN pg_class t ON t.oid = g.tgrelid JOIN pg_namespace n ON n.oid = t.relnamespace
@@ -155,6 +187,14 @@ class Built:
 
 
 @dataclass(frozen=True)
+class Callers:
+    """The oids of tables with functions of the project in stored generated columns, and in indexes."""
+
+    columns: frozenset[int]
+    indexes: frozenset[int]
+
+
+@dataclass(frozen=True)
 class Validity:
     """Of an index, constraint or trigger: is it valid, and the oids of itself, its table and constraint."""
 
@@ -174,13 +214,14 @@ def tables(source: Connection, left: Iterable[str] = ()) -> list[Table]:
     """Return the tables whose rows are copied, largest first; `left` are the extensions not copied."""
     rows = source.execute(_TABLES, {"left": list(left)}).fetchall()
     names = ("oid", "schema", "name", "estimate", "extension", "condition", "pages", "size", "columns")
-    found = [dict(zip((*names, "readable", "ancestors"), row)) for row in rows]
+    found = [dict(zip((*names, "readable", "ancestors", "root"), row)) for row in rows]
     return [
         Table(
             **{
                 **one,
                 "columns": tuple(Column(**column) for column in one["columns"]),
                 "ancestors": tuple(one["ancestors"]),
+                "root": tuple(one["root"]) if one["root"] else None,
             }
         )
         for one in found
@@ -192,18 +233,31 @@ def replication(source: Connection) -> list[str]:
     return [title for (title,) in source.execute(_REPLICATION).fetchall()]
 
 
-def text_only(source: Connection, found: Iterable[Table]) -> frozenset[int]:
-    """Return the oids of the tables whose rows COPY must send as text."""
-    multirange = "OR rngmultitypid = t.oid" if source.info.server_version >= _PG14 else ""
-    query = _TEXT_ONLY.replace("{multirange}", multirange)
-    rows = source.execute(query.encode(), [[table.oid for table in found]]).fetchall()
-    return frozenset(oid for (oid,) in rows)
+def text_only(source: Connection, target_version: int, found: Iterable[Table]) -> frozenset[int]:
+    """Return the oids of the tables whose rows COPY must send as text.
+
+    These are all tables if the target's server is older than the source's: it may take a newer value's binary
+    form for another value. Before version 14, servers refuse arrays whose type has another number there.
+    """
+    version, oids = source.info.server_version, [table.oid for table in found]
+    if target_version // 10000 < max(version, _PG14) // 10000:
+        return frozenset(oids)
+    query = _TEXT_ONLY.replace("{multirange}", "OR rngmultitypid = t.oid" if version >= _PG14 else "")
+    return frozenset(oid for (oid,) in source.execute(query.encode(), [oids]).fetchall())
 
 
 def built(source: Connection, found: Iterable[Table]) -> list[Built]:
     """Return the indexes of these tables."""
     rows = source.execute(_BUILT, [[table.oid for table in found]]).fetchall()
     return [Built(*row) for row in rows]
+
+
+def callers(source: Connection) -> Callers:
+    rows = source.execute(_CALLERS).fetchall()
+    columns, indexes = (
+        frozenset(oid for oid, of_index in rows if of_index is kind) for kind in (False, True)
+    )
+    return Callers(columns, indexes)
 
 
 def references(source: Connection, found: Iterable[Table]) -> list[Reference]:
@@ -248,6 +302,11 @@ def sequences(source: Connection, made: Iterable[int], left: Iterable[str] = ())
     return found
 
 
+def not_on_standby(source: Connection) -> frozenset[int]:
+    """Return the oids of the tables whose rows the source lacks because it is a standby."""
+    return frozenset(oid for (oid,) in source.execute(_UNLOGGED).fetchall())
+
+
 def with_sequences(source: Connection, oids: list[int]) -> list[tuple[str, str]]:
     """Return schema and name of these tables and of the sequences that belong to them."""
     rows = source.execute(_WITH_SEQUENCES, [oids, oids]).fetchall()
@@ -266,6 +325,14 @@ def validity(connection: Connection) -> Mapping[tuple[Any, ...], Validity]:
     """Return every index, constraint and trigger by kind, schema, table and name."""
     rows = connection.execute(_VALIDITY).fetchall()
     return {tuple(row[:4]): Validity(row[4], frozenset(row[5])) for row in rows}
+
+
+def owns_public(target: Connection) -> bool:
+    """Return True if the role may comment on the schema `public`; before version 15 a superuser owns it."""
+    row = target.execute(
+        "SELECT pg_has_role(nspowner, 'USAGE') FROM pg_namespace WHERE nspname = 'public'"
+    ).fetchone()
+    return bool(row and row[0])
 
 
 def extensions_to_leave(source: Connection, target: Connection) -> list[str]:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 _SETVALS = 500  # in one statement
+_OF_PUBLIC = "comment on schema public"
 _POLICIES = ("row security", "policy", "comment on policy")
 # With these, values have the same form on both ends, whatever the databases, roles and servers set.
 # https://www.postgresql.org/docs/current/app-pgdump.html
@@ -127,6 +128,7 @@ class _Made:
     left: list[str]
     left_oids: frozenset[int]
     sample: sampling.Sample
+    callers: catalogue.Callers
 
 
 class _Fill:
@@ -167,29 +169,38 @@ class _Fill:
         self._lock(reader, [one for one in every if one not in unreadable])
         archive = archive or self._dump(reader, unreadable)
         entries, never = archive.entries(left_extensions)
+        if not catalogue.owns_public(filler):
+            never += [entry for entry in entries if entry.title == _OF_PUBLIC]
+            entries = [entry for entry in entries if entry.title != _OF_PUBLIC]
         gone = {table.oid for table in unreadable}
         keys = catalogue.references(reader, every)
         keys_to_gone = {key.oid for key in keys if key.referenced in gone}
         to_gone = [entry for entry in entries if entry.is_one_of((), keys_to_gone)]
         entries = [entry for entry in entries if entry not in to_gone]
-        kept = skips.without(entries, self._options.skip, known=[_title(table) for table in unreadable])
+        known = [*map(_title, unreadable), *(entry.title for entry in never)]
+        kept = skips.without(entries, self._options.skip, known=known)
         left_oids = kept.oids | gone | keys_to_gone
         tables = [table for table in every if table.oid not in left_oids]
         selections = {table.oid: chosen[table.oid] for table in tables}
         references = [key for key in keys if key.table in selections and key.oid not in left_oids]
         require_whole(tables, selections, references)
+        unread = catalogue.not_on_standby(reader)
+        require_rows([one for one in tables if one.oid in unread and not selections[one.oid].excluded])
         extensions = [f'extension "{name}"' for name in left_extensions]
         left = [*extensions, *map(_title, unreadable), *(entry.title for entry in (*never, *to_gone))]
         left += [*kept.titles, *catalogue.replication(reader)]
         for what in left:
             self._progress.say(f"{what} stays behind")
 
-        restore.restore(filler, [one for one in kept.entries if one.before_rows], left_extensions)
+        causes = restore.possible_causes(filler, archive.client.version, left_extensions)
+        restore.restore(filler, [one for one in kept.entries if one.before_rows], causes)
         post_data = [entry for entry in kept.entries if not entry.before_rows]
-        restore.try_out(filler, post_data, left_extensions)
+        restore.try_out(filler, post_data, causes)
         taken_out = checks.take_out(filler)
         masking.prepare(reader, self._options)
-        trial.run(reader, filler, tables, selections)
+        callers = catalogue.callers(reader)
+        tried = (table for table in tables if table.oid not in callers.columns)  # those need others' rows
+        trial.run(reader, filler, tried, selections)
         self._done("schema")
         chosen_rows = self._choose(reader, filler, tables, selections, left_oids)
         return _Made(
@@ -204,6 +215,7 @@ class _Fill:
             left,
             left_oids,
             chosen_rows,
+            callers,
         )
 
     def _dump(self, reader: Connection, unreadable: list[Table]) -> schema.Archive:
@@ -240,7 +252,7 @@ class _Fill:
         statements = PostDataStatements(post_data, built, made.references, made.tables)
         selections = made.selections
         copied = [table for table in made.tables if not selections[table.oid].excluded]
-        text = catalogue.text_only(made.reader, copied)
+        text = catalogue.text_only(made.reader, made.filler.info.server_version, copied)
         called = {
             oid
             for key in made.references
@@ -248,7 +260,7 @@ class _Fill:
             for oid in (key.oid, key.parent)
         }
         orphans = Orphans(self._options.keep_orphans, frozenset(called))
-        streams = Streams(crew, statements, selections, text, orphans, made.sample)
+        streams = Streams(crew, statements, selections, text, orphans, made.sample, made.callers)
         of_extensions = catalogue.loading_order((one for one in copied if one.extension), made.references)
         streams.start(made.tables, self._progress, of_extensions)
         rows = self._move(made, crew, streams, copied)
@@ -331,6 +343,16 @@ class _Fill:
 def _prepare(connection: Connection, *more: str) -> None:
     """Set what a session needs in one round trip."""
     connection.execute("; ".join([no_timeouts(connection.info.server_version), _SESSION, *more]).encode())
+
+
+def require_rows(unread: Iterable[Table]) -> None:
+    """Raise Failed if there are tables whose rows cannot be read."""
+    if names := [table.qualified for table in unread]:
+        quoted = ", ".join(f'"{name}"' for name in names)
+        raise Failed(
+            f"staging is a standby, which lacks the rows of the unlogged table {', '.join(names)}: copy from "
+            f'its primary, or leave these rows behind: STAGE_COPY["exclude_data"] = [{quoted}]'
+        )
 
 
 def require_whole(

@@ -31,11 +31,17 @@ class Table:
     ancestors: tuple[str, ...] = ()  # "schema.table" of the tables it is a partition of or inherits from
     extension: str = ""  # whose configuration table it is: the extension makes it, with rows of its own
     readable: bool = True  # by the role of the source
+    root: tuple[str, str] | None = None  # schema and name of the partitioned table that must route its rows
     condition: str = ""  # SQL that selects the user's rows in it; empty: all rows are the user's
 
     @property
     def qualified(self) -> str:
         return f"{self.schema}.{self.name}"
+
+    @property
+    def entrance(self) -> tuple[str, str]:
+        """Return the schema and name of the table that takes the rows: this one, or its root."""
+        return self.root or (self.schema, self.name)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Foreign keys that rows of the source break, although it calls them valid."""
+"""Foreign keys and unique indexes that rows of the source break, although it calls them valid."""
 
 from __future__ import annotations
 
@@ -14,9 +14,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .database import Connection
+    from .masking import Selection
+    from .model import Table
     from .restore import Refusal
 
+NOT_UNIQUE = (psycopg.errors.UniqueViolation, psycopg.errors.ExclusionViolation)
 _VIOLATED = psycopg.errors.ForeignKeyViolation.sqlstate
+
+
+def not_unique(table: Table, why: str, selection: Selection) -> Failed:
+    """Return the error that rows are equal by an index; `why` is the server's reason."""
+    rule = 'a rule of STAGE_COPY["mask"] makes values equal, or ' if selection.kinds else ""
+    return Failed(
+        f"{table.qualified} could not be copied: {why}: {rule}staging has rows that its own index should not "
+        "allow: REINDEX it there, and mend the rows that the server then names"
+    )
 
 
 def unchecked(statement: str) -> str:

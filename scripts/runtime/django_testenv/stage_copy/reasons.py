@@ -35,7 +35,7 @@ _AT = re.compile(r"^COPY .*?, line (\d+)(?:, column ([^:\n]+))?", re.MULTILINE)
 _NAMES = (
     "access method|aggregate|at|attribute|cast|class|collation|column|configuration|constraint|conversion|"
     "database|dictionary|domain|encoding|extension|family|file|function|host|index|language|locale|method|name|"
-    "object|operator|owner|parser|policy|procedure|publication|relation|role|routine|rule|schema|"
+    "object|operator|owner|parameter|parser|policy|procedure|publication|relation|role|routine|rule|schema|"
     "sequence|server|socket|statistics|subscription|table|tablespace|template|trigger|type|user|view|wrapper"
 )
 _QUOTED = re.compile(rf'(?<![\w"])(?:(?P<kind>{_NAMES}) )?"(?P<name>[^"\n]*)"|(?<=: )\'')

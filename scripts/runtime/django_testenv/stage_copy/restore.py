@@ -6,7 +6,8 @@ it sets parameters that an older server than the client's does not know.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
@@ -25,6 +26,8 @@ _SHOWN = 5  # objects in a message
 _LOCKS = 4  # that one entry of the schema takes, with the table and its index
 # What is tried out where a transaction may not lock all.
 _RISKY = ("POLICY", "TRIGGER")
+_SYNTAX_ERROR = "42601"
+_UNKNOWN: Mapping[str, str] = MappingProxyType({})
 
 
 class Refusal(NamedTuple):
@@ -35,12 +38,27 @@ class Refusal(NamedTuple):
     state: str  # SQLSTATE
 
 
-def restore(target: Connection, entries: Sequence[Entry], absent: Sequence[str] = ()) -> None:
-    """Make all entries in their order. Raise Failed, which names those that cannot be made.
+def possible_causes(target: Connection, client: int, absent: Iterable[str]) -> Mapping[str, str]:
+    """Return, by SQLSTATE, why the target may refuse what pg_dump of version `client` writes.
 
     `absent` are the extensions that stay behind.
     """
-    require_none(make(target, entries), absent)
+    causes: dict[str, str] = {}
+    if names := ", ".join(absent):
+        behind = (
+            f"perhaps because extension {names} stays behind, which the target's server does not have or "
+        )
+        causes |= dict.fromkeys(NOT_FOUND, f"{behind}its role may not create")
+    version = target.info.server_version // 10000
+    if version < client:
+        newer = f"perhaps because the target's server has version {version}, and pg_dump {client} writes what"
+        causes[_SYNTAX_ERROR] = f"{newer} only a newer server knows"
+    return causes
+
+
+def restore(target: Connection, entries: Sequence[Entry], causes: Mapping[str, str] = _UNKNOWN) -> None:
+    """Make all entries in their order. Raise Failed, which names those that cannot be made."""
+    require_none(make(target, entries), causes)
 
 
 def make(target: Connection, entries: Sequence[Entry]) -> list[Refusal]:
@@ -56,7 +74,7 @@ def make(target: Connection, entries: Sequence[Entry]) -> list[Refusal]:
     return refused
 
 
-def try_out(target: Connection, entries: Sequence[Entry], absent: Sequence[str] = ()) -> None:
+def try_out(target: Connection, entries: Sequence[Entry], causes: Mapping[str, str] = _UNKNOWN) -> None:
     """Make the entries in the still empty tables, and undo it. Raise Failed if one cannot be made.
 
     Views get no contents: what they compute may not be possible without rows.
@@ -73,7 +91,7 @@ def try_out(target: Connection, entries: Sequence[Entry], absent: Sequence[str] 
     finally:
         target.execute("ROLLBACK")
     if refusal:  # which of them? The database is thrown away after this
-        require_none(make(target, tried) or [refusal], absent)
+        require_none(make(target, tried) or [refusal], causes)
 
 
 def capacity(connection: Connection) -> int:
@@ -88,16 +106,13 @@ def capacity(connection: Connection) -> int:
     return int(row[0]) if row else 0
 
 
-def require_none(refused: Sequence[Refusal], absent: Sequence[str] = ()) -> None:
-    """Raise Failed if there is an entry that cannot be made."""
+def require_none(refused: Sequence[Refusal], causes: Mapping[str, str] = _UNKNOWN) -> None:
+    """Raise Failed if there is an entry that cannot be made; `causes` are possible ones, by SQLSTATE."""
     if refused:
         shown = "; ".join(f"{one.entry.title}: {one.why}" for one in refused[:_SHOWN])
         more = f"; and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
-        if absent and any(one.state in NOT_FOUND for one in refused):
-            more += (
-                f", perhaps because extension {', '.join(absent)} stays behind, which the target's server "
-                "does not have or its role may not create"
-            )
+        possible = dict.fromkeys(causes[one.state] for one in refused if one.state in causes)
+        more += "".join(f", {cause}" for cause in possible)
         raise Failed(
             f"the schema could not be restored: {shown}{more}: mend that, or leave it behind: "
             f'STAGE_COPY["skip"] = [{titles(one.entry for one in refused)}]'

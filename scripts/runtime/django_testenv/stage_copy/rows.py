@@ -161,16 +161,17 @@ class Pump:
             expressions, rows = self._in_pieces(table, names, expressions, selection, encoding)
         query = sql.SQL("SELECT {} FROM ONLY {}{}").format(sql.SQL(", ").join(expressions), rows, where)
         out = sql.SQL("COPY ({}) TO STDOUT (FORMAT {})").format(query, form)
-        is_frozen = piece.whole and not piece.table.extension and piece.table.size >= _FROZEN
+        root = piece.table.root
+        is_frozen = piece.whole and not (root or piece.table.extension) and piece.table.size >= _FROZEN
         into = sql.SQL("COPY {}{} FROM STDIN (FORMAT {}{})").format(
-            table,
+            sql.Identifier(*piece.table.entrance),
             sql.SQL(" ({})").format(columns) if names else sql.SQL(""),
             form,
             sql.SQL(", FREEZE" if is_frozen else ""),
         )
         # Statements that are sent together are one transaction.
-        if piece.table.condition:
-            pass  # the extension's own rows stay, as it has just made them
+        if piece.table.condition or root:
+            pass  # rows stay that the extension has just made, or that came through the root
         elif is_frozen:  # Postgres freezes only what no other transaction can have seen
             into = sql.SQL("TRUNCATE ONLY {}; ").format(table) + into
         elif piece.whole and piece.table.extension:  # it may have made rows to which others refer

@@ -37,7 +37,8 @@ _TITLE = re.compile(
 _SETS = re.compile(r"\n((?:SET default_\w+ = [^;\n]*;\n+)+)\Z")
 # With --verbose, the last entry is followed by the time at which the dump was completed.
 _END = re.compile(
-    r"\n(?:-- Completed on [^\n]*\n+)?--\n-- PostgreSQL database dump complete\n--\n.*\Z", re.DOTALL
+    r"\n(?:-- Completed on [^\n]*\n+)?--\n-- PostgreSQL database dump complete\n--\n+"
+    r"(?:\\unrestrict [^\n]*\n+)?\Z"
 )
 _CLASS_RELATION, _CLASS_CONSTRAINT = 1259, 2606  # pg_class and pg_constraint; src/include/catalog
 # Passwords of other databases, which a throw-away copy must not reach, and objects that need a superuser.
@@ -96,7 +97,7 @@ class Archive:
         without: Iterable[tuple[str, str]],
     ) -> None:
         """Start pg_dump, which does not look at the relations `without`."""
-        self._client = client
+        self.client = client
         self._file = folder / "schema"
         argv = [client.pg_dump, "--format=custom", "--compress=0", f"--dbname={source.conninfo()}"]
         argv += ["--section=pre-data", "--section=post-data", *_EXCLUDED, "--lock-wait-timeout=60s"]
@@ -115,18 +116,14 @@ class Archive:
         Those before the rows have `before_rows`. Raise Failed with pg_dump's own reason.
         """
         self._dump.output()
-        left = {f"EXTENSION {name}" for name in without_extensions}
+        every = [*self._all("pre-data"), *self._all("post-data")]
+        left = {one.number for one in every if one.type == "EXTENSION" and one.name in without_extensions}
 
         def comes(entry: Entry) -> bool:
-            commented = entry.type == "COMMENT"
-            what = entry.name if commented else f"{entry.type} {entry.name}"
-            return (
-                entry.type not in (*_NEVER, *_LARGE_OBJECTS)
-                and what not in left
-                and not (commented and what.startswith(_NEVER_COMMENTED))
-            )
+            if entry.type == "COMMENT":
+                return not entry.needs & left and not entry.name.startswith(_NEVER_COMMENTED)
+            return entry.type not in (*_NEVER, *_LARGE_OBJECTS) and entry.number not in left
 
-        every = [*self._all("pre-data"), *self._all("post-data")]
         never = [entry for entry in every if entry.type in _NEVER]
         return [entry for entry in every if comes(entry)], never
 
@@ -155,7 +152,7 @@ class Archive:
         return entries
 
     def _restore(self, *words: str) -> bytes:
-        return clients.run([self._client.pg_restore, *words, str(self._file)], "pg_restore failed")
+        return clients.run([self.client.pg_restore, *words, str(self._file)], "pg_restore failed")
 
 
 def _pattern(*names: str) -> str:

@@ -25,7 +25,6 @@ _OF_TABLES = frozenset({
 })  # fmt: skip
 _RELATIONS = ("FOREIGN TABLE", "MATERIALIZED VIEW", "TABLE", "VIEW")
 _CATALOGUES = (1259, 2606, 2620)  # pg_class, pg_constraint, pg_trigger; src/include/catalog
-_SHOWN = 5  # names in a message
 
 
 @dataclass(frozen=True)
@@ -63,21 +62,14 @@ def without(entries: Sequence[Entry], skip: Collection[str], *, known: Collectio
         if name not in known and not any(_means(name, entry) for entry in entries):
             close = nearest(name, [entry.title for entry in entries])
             raise Misconfigured(f'STAGE_COPY["skip"]: there is no {name!r} in staging{close}')
-    left = set(named)
-    others: list[Entry] = []
-    while True:
-        more = [entry for entry in entries if entry.number not in left and entry.needs & left]
-        parts = [entry for entry in more if entry.type in _PARTS]
-        if not parts:
-            others = more
-            break
-        left |= {entry.number for entry in parts}
+    left, others = set(named), set[int]()
+    while more := [one for one in entries if one.number not in left | others and one.needs & (left | others)]:
+        parts = {entry.number for entry in more if entry.type in _PARTS and not entry.needs & others}
+        left |= parts
+        others |= set() if parts else {entry.number for entry in more}
     if others:
-        shown = ", ".join(f'"{entry.title}"' for entry in others[:_SHOWN])
-        more_of_them = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
-        raise Misconfigured(
-            f'STAGE_COPY["skip"] names what other objects need: name these as well: {shown}{more_of_them}'
-        )
+        shown = titles(one for one in entries if one.number in others and one.type not in _PARTS)
+        raise Misconfigured(f'STAGE_COPY["skip"] names what other objects need: name these as well: {shown}')
     return Kept(
         [entry for entry in entries if entry.number not in left],
         [entry for entry in entries if entry.number in left],

@@ -15,7 +15,7 @@ from psycopg import sql
 from . import catalogue, schema
 from .crew import Crew, Worker
 from .database import reason
-from .orphans import Orphans, unchecked
+from .orphans import NOT_UNIQUE, Orphans, not_unique, unchecked
 from .problems import Failed
 from .rows import Piece, Pump, split
 
@@ -38,6 +38,7 @@ class Build(NamedTuple):
     size: int
 
 
+Job = tuple[int, Callable[[Worker], None], int]  # its weight, its work, and its size in bytes
 Key = tuple[catalogue.Reference, str]  # a foreign key and the SQL that adds it
 
 
@@ -84,8 +85,9 @@ class Streams:
         text: frozenset[int],
         orphans: Orphans,
         sample: Sample,
+        callers: catalogue.Callers,
     ) -> None:
-        self._sample = sample
+        self._sample, self._callers = sample, callers
         self._crew, self._post_data, self._orphans = crew, post_data, orphans
         self._selections, self._text = selections, text
         # Foreign keys that are not added yet, by oid.
@@ -101,6 +103,9 @@ class Streams:
         self._adding = threading.Lock()
         self._open: Counter[int] = Counter()  # unfinished jobs of each table for which its foreign keys wait
         self._moving_rows = 0  # pieces that are not moved yet
+        self._moving_first = 0  # of these, pieces of tables whose rows need no function of the project
+        self._last_rows: list[Job] = []  # wait until those are moved
+        self._last_builds: list[Job] = []  # wait until all rows are moved
         self._weights: dict[int, int] = {}
         self._tables: dict[int, Table] = {}
         self._pumps: dict[Worker, Pump] = {}
@@ -127,15 +132,21 @@ class Streams:
             excluded = self._selections[table.oid].excluded
             pieces = [] if excluded else self._pieces(table)
             self._moving_rows += len(pieces)
+            self._moving_first += 0 if table.oid in self._callers.columns else len(pieces)
             self._open[table.oid] = len(pieces) or 1
             if table.extension and pieces:
                 continue
             for piece in pieces:
-                self._crew.add(self._weights[table.oid], self._moving(piece), piece.weight)
+                job = (self._weights[table.oid], self._moving(piece), piece.weight)
+                if table.oid in self._callers.columns:
+                    self._last_rows.append(job)
+                else:
+                    self._crew.add(*job)
             if not pieces:
                 self._crew.add(self._weights[table.oid], self._nothing_moves(table))
         if ordered:
             self._crew.add(FIRST, self._moving_of_extensions(ordered))
+        self._release()
 
     def _pieces(self, table: Table) -> list[Piece]:
         if table.oid not in self._sample.cut:
@@ -190,6 +201,8 @@ class Streams:
                     pump.copy(part, selection, text=text, tell=tell, then=then) for part in self._parts(piece)
                 ]
             except psycopg.Error as error:
+                if then and isinstance(error, NOT_UNIQUE):
+                    raise not_unique(table, reason(error), selection) from None
                 raise Failed(f"{table.qualified} could not be copied: {reason(error)}") from None
             rows, size = (sum(numbers) for numbers in zip(*moved))
             self._progress.advance(amount=piece.weight - counted, rows=rows)
@@ -201,6 +214,8 @@ class Streams:
         """Return the SQL that builds the indexes of a small table, for the transaction of its rows."""
         table = piece.table
         if table.size >= _SMALL or table.extension or table.oid in self._sample.cut or not piece.whole:
+            return b""
+        if self._is_built_last(table):
             return b""
         return _joined([*self._post_data.constraints[table.oid], *self._post_data.indexes[table.oid]])
 
@@ -218,10 +233,23 @@ class Streams:
             self.rows[table.oid] += rows
             self.bytes += size
             self._moving_rows -= 1
+            self._moving_first -= table.oid not in self._callers.columns
             if not self._moving_rows:
                 self.rows_done = time.monotonic()
                 self._progress.phase("indexes and foreign keys")
         self._arrived(table, is_built=is_built)
+        self._release()
+
+    def _release(self) -> None:
+        """Queue the jobs whose functions of the project may read rows that have been moved by now."""
+        due = []
+        with self._lock:
+            if not self._moving_first:
+                due, self._last_rows = self._last_rows, []
+            if not self._moving_rows:
+                due, self._last_builds = due + self._last_builds, []
+        for job in due:
+            self._crew.add(*job)
 
     def _arrived(self, table: Table, *, is_built: bool = False) -> None:
         """Count a piece as copied; after the last piece, queue the building of the indexes."""
@@ -235,27 +263,43 @@ class Streams:
         weight = self._weights[table.oid]
 
         def build(worker: Worker) -> None:
-            self._build(worker, first)
+            self._build(worker, table, first)
             for index in one_by_one:
                 self._crew.add(weight, self._building(table, index), index.size)
             self._built(table)
 
         first = constraints if one_by_one else [*constraints, *indexes]
-        self._crew.add(weight, build, sum(one.size for one in first))
+        job = (weight, build, sum(one.size for one in first))
+        with self._lock:
+            waits = self._moving_rows and self._is_built_last(table)
+            if waits:
+                self._last_builds.append(job)
+        if not waits:
+            self._crew.add(*job)
 
     def _building(self, table: Table, index: Build) -> Callable[[Worker], None]:
         def build(worker: Worker) -> None:
-            self._build(worker, [index])
+            self._build(worker, table, [index])
             self._built(table)
 
         return build
 
-    def _build(self, worker: Worker, builds: Sequence[Build]) -> None:
+    def _is_built_last(self, table: Table) -> bool:
+        return table.root is not None or table.oid in self._callers.indexes
+
+    def _build(self, worker: Worker, table: Table, builds: Sequence[Build]) -> None:
         """Build indexes, by several of the server's processes where threads would have nothing to do."""
-        if builds:
-            free = self._crew.free(sum(build.size for build in builds))
-            processes = f"SET LOCAL max_parallel_maintenance_workers = {free}; "
+        if not builds:
+            return
+        free = self._crew.free(sum(build.size for build in builds))
+        processes = f"SET LOCAL max_parallel_maintenance_workers = {free}; "
+        try:
             worker.target.execute(processes.encode() + _joined(builds))
+        except NOT_UNIQUE as error:
+            why = reason(error)
+        else:
+            return
+        raise not_unique(table, why, self._selections[table.oid])  # not above: the error quotes values
 
     def _built(self, table: Table) -> None:
         """Count an index as built."""

@@ -63,7 +63,8 @@ def _try(source: Connection, target: Connection, table: Table, selection: Select
         return
     try:
         pump.copy(Piece(table, places=row[0]), selection, text=True, tell=lambda _: None)
-        target.execute(sql.SQL("TRUNCATE ONLY {}").format(name))
+        only = sql.SQL("" if table.root else "ONLY ")
+        target.execute(sql.SQL("TRUNCATE {}{}").format(only, sql.Identifier(*table.entrance)))
     except psycopg.OperationalError:
         raise  # of a server, and not of a rule
     except psycopg.Error as error:
