@@ -23,7 +23,7 @@ _TABLES = f"""
 WITH RECURSIVE config AS (
     SELECT unnest(extconfig) AS oid, unnest(extcondition) AS condition, extname FROM pg_extension
 ), wanted AS (
-    SELECT c.oid, n.oid AS space, n.nspname, c.relname, c.reltuples,
+    SELECT c.oid, n.oid AS space, n.nspname, c.relname, c.reltuples, c.reltoastrelid,
         coalesce(config.extname, '')::text AS extension, coalesce(config.condition, '') AS condition
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN config ON config.oid = c.oid
     WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND {_OURS}
@@ -36,11 +36,13 @@ WITH RECURSIVE config AS (
 SELECT w.oid::int8, w.nspname::text, w.relname::text, w.reltuples::int8, w.extension, w.condition,
     pg_relation_size(w.oid) / current_setting('block_size')::int8, pg_table_size(w.oid),
     coalesce((SELECT json_agg(json_build_object('name', a.attname, 'generated', a.attgenerated <> '',
-            'type', format_type(a.atttypid, a.atttypmod), 'nullable', NOT a.attnotnull) ORDER BY a.attnum)
+            'type', format_type(a.atttypid, a.atttypmod), 'nullable', NOT a.attnotnull,
+            'toastable', a.attlen = -1) ORDER BY a.attnum)
         FROM pg_attribute a WHERE a.attrelid = w.oid AND a.attnum > 0 AND NOT a.attisdropped), '[]'),
     has_table_privilege(w.oid, 'SELECT') AND has_schema_privilege(w.space, 'USAGE'),
     ARRAY(SELECT n.nspname || '.' || c.relname FROM above JOIN pg_class c ON c.oid = above.parent
-        JOIN pg_namespace n ON n.oid = c.relnamespace WHERE above.oid = w.oid)
+        JOIN pg_namespace n ON n.oid = c.relnamespace WHERE above.oid = w.oid),
+    coalesce(pg_relation_size(nullif(w.reltoastrelid, 0)), 0)
 FROM wanted w ORDER BY 8 DESC, 1
 """
 
@@ -173,7 +175,7 @@ def tables(source: Connection, left: Iterable[str] = ()) -> list[Table]:
     """Return the tables whose rows are copied, largest first; `left` are the extensions not copied."""
     rows = source.execute(_TABLES, {"left": list(left)}).fetchall()
     names = ("oid", "schema", "name", "estimate", "extension", "condition", "pages", "size", "columns")
-    found = [dict(zip((*names, "readable", "ancestors"), row)) for row in rows]
+    found = [dict(zip((*names, "readable", "ancestors", "toast"), row)) for row in rows]
     return [
         Table(
             **{

@@ -15,6 +15,7 @@ class Column:
     type: str
     generated: bool = False  # GENERATED ALWAYS AS (...): never copied, the target computes it
     nullable: bool = True
+    toastable: bool = True  # its values may be larger than a page
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Table:
     extension: str = ""  # whose configuration table it is: the extension makes it, with rows of its own
     readable: bool = True  # by the role of the source
     condition: str = ""  # SQL that selects the user's rows in it; empty: all rows are the user's
+    toast: int = 0  # bytes of the size
 
     @property
     def qualified(self) -> str:
