@@ -11,16 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from django_testenv.stage_copy import statements
+from django_testenv.stage_copy import sampling
 from django_testenv.stage_copy.problems import Failed
 from tests.runtime.stage_copy.copies import Copies, make_roles
 from tests.runtime.stage_copy.servers import DEBIAN, postgres_server
-from tests.runtime.stage_copy.test_engine import Sent, content, torture
 
 if TYPE_CHECKING:
     from tests.runtime.stage_copy.servers import PostgresServer
-
-__all__ = ["torture"]  # a fixture
 
 MB = 10**6
 SIZE, ROOM = (
@@ -168,19 +165,6 @@ def test_large_rows_pass_between_servers_of_all_versions(
     assert copied(Copies(source, target), SHAPES, SIZE, setting).held < ROOM
 
 
-@pytest.mark.nightly_from(1)
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_values_of_every_type_arrive_in_pieces(
-    copies: Copies, torture: Sent, monkeypatch: pytest.MonkeyPatch, jobs: int
-) -> None:
-    monkeypatch.setattr(statements, "_LARGE", 30)
-    monkeypatch.setattr(statements, "_TOAST", 0)
-    monkeypatch.setattr(statements, "PIECE", 7)
-    monkeypatch.setattr("django_testenv.stage_copy.streams._PIECE", 4 if jobs > 1 else 1000)
-    copies.fill("torture", "arrived_in_pieces", {"jobs": jobs})
-    assert content(copies, copies.target_server, "arrived_in_pieces") == torture.content
-
-
 def test_all_rows_of_a_table_with_large_ones_are_frozen_and_a_table_without_is_read_once(
     copies: Copies,
 ) -> None:
@@ -230,3 +214,20 @@ def test_a_large_row_that_the_target_does_not_take_ends_the_copy(copies: Copies)
     ) as raised:
         copies.fill(ends.source, ends.target)
     assert len(str(raised.value)) < 1000
+
+
+@pytest.mark.nightly
+def test_the_places_of_a_samples_rows_are_not_held(copies: Copies, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "_AT_ONCE", 10_000)
+    ends = Ends(copies, f"large_rows{next(numbers)}")
+    copies.make_source(
+        ends.source,
+        "CREATE TABLE small (id int)",
+        "INSERT INTO small SELECT generate_series(1, 1000000)",
+        "ANALYZE",
+    )
+    setting = {"sample": {"small": "90%"}, "verify": True}
+    ends.held = held(lambda: copies.fill(ends.source, ends.target, setting))
+    [(rows,)] = ends.arrived("SELECT count(*) FROM small")
+    assert 800_000 < rows < 1_000_000
+    assert ends.held < ROOM / 2

@@ -81,10 +81,10 @@ def _comparing(
 
     def run(worker: Worker) -> None:
         worker.release_locks()
-        parts: list[sql.Composable] = [where]
-        if table.oid in sample.cut:
+        parts: Iterable[sql.Composable] = [where]
+        if table.oid in sample.cut:  # no list: the places of many rows take much memory
             chosen = sql.SQL("WHERE ctid = ANY ({}::tid[])")
-            parts = [chosen.format(sql.Literal(places)) for places in sample.batches(table.oid)]
+            parts = (chosen.format(sql.Literal(places)) for places in sample.batches(table.oid))
         sums = [worker.source.execute(_CHECKSUM.format(masked, name, part)).fetchone() for part in parts]
         sent = [sum(map(int, numbers)) for numbers in zip((0, 0, 0), *filter(None, sums))]
         row = worker.target.execute(_CHECKSUM.format(plain, name, where)).fetchone()
