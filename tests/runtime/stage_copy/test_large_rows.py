@@ -209,9 +209,7 @@ def test_a_large_row_that_the_target_does_not_take_ends_the_copy(copies: Copies)
         *made("plain", SIZE),
         "ALTER TABLE plain ADD CHECK (current_database() NOT LIKE '%_copy' OR a IS NULL)",
     )
-    with pytest.raises(
-        Failed, match=r"the rows of public.plain could not be copied: .*plain_a_check"
-    ) as raised:
+    with pytest.raises(Failed, match=r"public.plain could not be copied: .*plain_a_check") as raised:
         copies.fill(ends.source, ends.target)
     assert len(str(raised.value)) < 1000
 

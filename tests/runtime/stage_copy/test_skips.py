@@ -133,10 +133,14 @@ def test_rows_that_break_a_key_end_the_copy_unless_the_key_may_be_not_valid(copi
         ORPHANS,
         "CREATE TABLE account (id int PRIMARY KEY)",
         "CREATE TABLE letter (account int REFERENCES account)",
+        "CREATE TABLE note (account int REFERENCES account)",
+        "CREATE TABLE memo (account int REFERENCES account)",
         "CREATE TABLE part (account int REFERENCES account) PARTITION BY LIST (account)",
         "CREATE TABLE part_1 PARTITION OF part DEFAULT",
         "INSERT INTO account VALUES (1), (2)",
         "INSERT INTO letter VALUES (1), (2)",
+        "INSERT INTO note VALUES (1)",
+        "INSERT INTO memo VALUES (1)",
         "INSERT INTO part VALUES (1), (2)",
     )
     copies.source_server.run(
@@ -153,7 +157,8 @@ def test_rows_that_break_a_key_end_the_copy_unless_the_key_may_be_not_valid(copi
     ]
     query = "SELECT conrelid::regclass::text, convalidated FROM pg_constraint WHERE contype = 'f' ORDER BY 1"
     found = copies.rows(copies.target_server, "skipped", query)
-    assert found == [("letter", False), ("part", False), ("part_1", False)]
+    broken, held = ("letter", "part", "part_1"), ("memo", "note")
+    assert found == sorted([*((name, False) for name in broken), *((name, True) for name in held)])
 
 
 def test_what_needs_an_extension_that_stays_behind_is_told_with_that_extension(copies: Copies) -> None:

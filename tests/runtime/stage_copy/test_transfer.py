@@ -323,7 +323,7 @@ def test_a_row_that_the_target_does_not_take_ends_the_copy_in_one_line(
     others = [name for name in BY if name != table]
     assert run_command(copies, FAILING, spared, {"exclude_data": others}) == Failed.exit_code
     error = only_error(capsys)
-    assert error.startswith(f"the rows of public.{table} could not be copied: ")
+    assert f"public.{table} could not be copied: " in error
     assert why in error
     require_untouched(copies, spared)
 
@@ -344,7 +344,7 @@ def test_a_source_that_breaks_off_while_rows_flow_ends_the_copy_in_one_line(
         Attempt(copies, WIDE, spared, told=told).run()
     assert ended == [(True,)]
     said = str(raised.value)
-    assert said.startswith("the rows of public.wide could not be copied: ")
+    assert said.startswith("public.wide could not be copied: ")
     assert re.search(why, said)
     assert "\n" not in said
     require_untouched(copies, spared)
@@ -361,7 +361,7 @@ def test_a_target_that_has_no_room_ends_the_copy_in_one_line(
     finally:
         server.limit_files("unlimited")
     error = only_error(capsys)
-    assert error.startswith("the rows of public.wide could not be copied: ")
+    assert error.startswith("public.wide could not be copied: ")
     assert "could not extend file" in error
     require_untouched(own, target)
     assert run_command(own, WIDE, target, {}) == 0

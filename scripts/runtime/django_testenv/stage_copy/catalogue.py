@@ -27,7 +27,7 @@ WITH RECURSIVE config AS (
         coalesce(config.extname, '')::text AS extension, coalesce(config.condition, '') AS condition
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN config ON config.oid = c.oid
     WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND {_OURS}
-    AND (config.extname <> ALL (%(left)s) OR config.oid IS NULL AND NOT EXISTS (
+    AND (config.oid IS NOT NULL AND config.extname <> ALL (%(left)s) OR config.oid IS NULL AND NOT EXISTS (
         SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e'))
 ), above AS (
     SELECT inhrelid AS oid, inhparent AS parent FROM pg_inherits
@@ -67,7 +67,7 @@ WHERE t.typsend = 0 OR t.typreceive = 0 OR t.typname ~ '^reg' AND t.typnamespace
 
 # Indexes of ordinary tables with their constraints; partitioned tables have no rows of their own.
 _BUILT = """
-SELECT i.indexrelid::int8, coalesce(k.oid, 0)::int8, i.indrelid::int8
+SELECT i.indexrelid::int8, coalesce(k.oid, 0)::int8, i.indrelid::int8, pg_relation_size(i.indexrelid)
 FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
 LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')
 WHERE c.relkind = 'r' AND i.indrelid = ANY (%s)
@@ -153,6 +153,7 @@ class Built:
     index: int
     constraint: int
     table: int
+    size: int  # bytes in the source
 
 
 @dataclass(frozen=True)
@@ -202,6 +203,7 @@ def text_only(source: Connection, found: Iterable[Table]) -> frozenset[int]:
 
 
 def built(source: Connection, found: Iterable[Table]) -> list[Built]:
+    """Return the indexes of these tables."""
     rows = source.execute(_BUILT, [[table.oid for table in found]]).fetchall()
     return [Built(*row) for row in rows]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -76,15 +77,34 @@ def _version(pg_dump: str) -> int:
     return int(found[0])
 
 
+class Program:
+    """A program that runs while others work."""
+
+    def __init__(self, argv: list[str], what: str, database: Database | None = None) -> None:
+        """Start the program; `what` says what it means if it fails."""
+        self._what = what
+        self._process = subprocess.Popen(
+            argv,
+            env=database.environment() if database else base_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def output(self) -> bytes:
+        """Wait for the end and return the output. Raise Failed with the program's own reason."""
+        output, errors = self._process.communicate()
+        if self._process.returncode:
+            raise Failed(f"{self._what}: {reasons.of_tool(errors.decode(errors='replace'))}")
+        return output
+
+    def close(self) -> None:
+        """End the program if it still runs."""
+        with self._process:
+            self._process.kill()
+
+
 def run(argv: list[str], what: str, database: Database | None = None) -> bytes:
     """Run a program and return its output. An interruption also ends the program. Raise Failed."""
-    done = subprocess.run(
-        argv,
-        env=database.environment() if database else base_environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode:
-        raise Failed(f"{what}: {reasons.of_tool(done.stderr.decode(errors='replace'))}")
-    return done.stdout
+    with closing(Program(argv, what, database)) as program:
+        return program.output()

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from .problems import Failed
+
 if TYPE_CHECKING:
     from .database import Connection
 
@@ -45,6 +47,11 @@ class Worker:
         self._target = self._target or self._open_target()
         return self._target
 
+    def open(self) -> None:
+        """Open both; where that fails, the job that asks for a connection says why."""
+        with contextlib.suppress(psycopg.Error, Failed):
+            self.source, self.target  # noqa: B018  properties that open
+
     def release_locks(self) -> None:
         """Count a table; after some of them end the source's transaction, which holds their locks."""
         self._read += 1
@@ -68,6 +75,7 @@ class Worker:
 class _Job:
     rank: tuple[int, int]
     work: Callable[[Worker], None] = field(compare=False)
+    size: int = field(compare=False)
 
 
 class Crew:
@@ -77,23 +85,41 @@ class Crew:
         self._workers = [make_worker() for _ in range(size)]
         self._jobs: list[_Job] = []
         self._busy = 0
+        self._waiting = 0  # the sum of the sizes of the jobs
         self._error: BaseException | None = None
         self._stop = threading.Event()
         self._changed = threading.Condition()
         self._numbers = itertools.count()
+        self._opening: list[threading.Thread] = []
 
     @property
     def stopped(self) -> Callable[[], bool]:
         return self._stop.is_set
 
-    def add(self, weight: int, work: Callable[[Worker], None]) -> None:
-        """Add a job. The waiting job with the largest weight is the next to run."""
+    def open(self) -> None:
+        """Open the connections in threads, while others work: each takes many round trips."""
+        self._opening = [threading.Thread(target=worker.open, daemon=True) for worker in self._workers]
+        for thread in self._opening:
+            thread.start()
+
+    def add(self, weight: int, work: Callable[[Worker], None], size: int = 0) -> None:
+        """Add a job. The waiting job with the largest weight is the next to run.
+
+        `size` is how much it works through, in bytes; 0 if it takes next to no time.
+        """
         with self._changed:
-            heapq.heappush(self._jobs, _Job((-weight, next(self._numbers)), work))
+            heapq.heappush(self._jobs, _Job((-weight, next(self._numbers)), work, size))
+            self._waiting += size
             self._changed.notify()
+
+    def free(self, size: int) -> int:
+        """Return how many of the other threads will have nothing to do before a job of this size ends."""
+        with self._changed:
+            return len(self._workers) - 1 if self._waiting < size else 0
 
     def run(self) -> None:
         """Work until every job is done; raise the first error that a job raised."""
+        self._wait_until_open()
         threads = [
             threading.Thread(target=self._work, args=[worker], daemon=True) for worker in self._workers
         ]
@@ -118,8 +144,13 @@ class Crew:
             raise self._error
 
     def close(self) -> None:
+        self._wait_until_open()
         for worker in self._workers:
             worker.close()
+
+    def _wait_until_open(self) -> None:
+        for thread in self._opening:
+            thread.join()
 
     def _work(self, worker: Worker) -> None:
         while (job := self._next()) is not None:
@@ -142,4 +173,6 @@ class Crew:
             if self._stop.is_set() or not self._jobs:
                 return None
             self._busy += 1
-            return heapq.heappop(self._jobs)
+            job = heapq.heappop(self._jobs)
+            self._waiting -= job.size
+            return job

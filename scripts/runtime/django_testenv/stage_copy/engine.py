@@ -8,6 +8,7 @@ of the schema: triggers, rules, policies, contents of views.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, closing
@@ -144,27 +145,27 @@ class _Fill:
         self._began = time.monotonic()
 
     def rehearse(self) -> Rehearsal:
-        made = self.make_schema()
+        made = self.make_schema(lambda: None)
         return Rehearsal(made.left, [table for table in made.tables if table.oid in made.sample.cut])
 
-    def make_schema(self) -> _Made:
+    def make_schema(self, prepare: Callable[[], None]) -> _Made:
         """Make the schema in the target, as far as it comes before the rows, and try out the rest.
 
-        Raise Failed, which names what cannot be made, before any row is moved.
+        `prepare` is called as soon as threads may be started. Raise Failed, which names what cannot be made,
+        before any row is moved.
         """
         reader = self._stack.enter_context(closing(self._source.connect()))
         self._snapshot = self._take_snapshot(reader)
+        self._progress.phase("schema")
+        archive = None if self._options.skip else self._dump(reader, [])
         filler = self._stack.enter_context(closing(self._open_target()))
         left_extensions = catalogue.extensions_to_leave(reader, filler)
         every = catalogue.tables(reader, left_extensions)
-        chosen = masking.selections(reader, every, self._options)
+        chosen = self._stack.enter_context(calling.apart(masking.selections(reader, every, self._options)))
+        prepare()
         unreadable = [one for one in every if not one.readable and _title(one) in self._options.skip]
         self._lock(reader, [one for one in every if one not in unreadable])
-
-        self._progress.phase("schema")
-        without = catalogue.with_sequences(reader, [table.oid for table in unreadable])
-        tools = client.for_server(reader.info.server_version // 10000)
-        archive = schema.Archive(tools, self._source, self._snapshot.name, self._folder, without)
+        archive = archive or self._dump(reader, unreadable)
         entries, never = archive.entries(left_extensions)
         gone = {table.oid for table in unreadable}
         keys_to_gone = {key.oid for key in catalogue.references(reader, every) if key.referenced in gone}
@@ -173,9 +174,7 @@ class _Fill:
         kept = skips.without(entries, self._options.skip, known=[_title(table) for table in unreadable])
         left_oids = kept.oids | gone | keys_to_gone
         tables = [table for table in every if table.oid not in left_oids]
-        selections = self._stack.enter_context(
-            calling.apart({table.oid: chosen[table.oid] for table in tables})
-        )
+        selections = {table.oid: chosen[table.oid] for table in tables}
         references = [key for key in catalogue.references(reader, tables) if key.oid not in left_oids]
         require_whole(tables, selections, references)
         extensions = [f'extension "{name}"' for name in left_extensions]
@@ -206,6 +205,14 @@ class _Fill:
             chosen_rows,
         )
 
+    def _dump(self, reader: Connection, unreadable: list[Table]) -> schema.Archive:
+        """Start pg_dump, which takes many round trips, without these tables."""
+        oids = [table.oid for table in unreadable]
+        without = catalogue.with_sequences(reader, oids) if oids else []
+        tools = client.for_server(reader.info.server_version // 10000)
+        archive = schema.Archive(tools, self._source, self._snapshot.name, self._folder, without)
+        return self._stack.enter_context(closing(archive))
+
     def _choose(
         self,
         reader: Connection,
@@ -224,13 +231,13 @@ class _Fill:
         return chosen
 
     def run(self) -> Moved:
-        made = self.make_schema()
+        crew = Crew(self._options.jobs, lambda: Worker(self._open_source, self._open_moving, self._begin))
+        self._stack.callback(crew.close)
+        made = self.make_schema(crew.open)
         post_data = [entry for entry in made.entries if not entry.before_rows]
         built = catalogue.built(made.reader, made.tables)
         statements = PostDataStatements(post_data, built, made.references, made.tables)
         selections = made.selections
-        crew = Crew(self._options.jobs, lambda: Worker(self._open_source, self._open_moving, self._begin))
-        self._stack.callback(crew.close)
         copied = [table for table in made.tables if not selections[table.oid].excluded]
         text = catalogue.text_only(made.reader, copied)
         called = {
@@ -271,6 +278,7 @@ class _Fill:
             crew.add(FIRST, lambda worker: large_objects.copy(worker.source, worker.target))
         sequences = {entry.oid for entry in made.entries if entry.type == "SEQUENCE"}
         state = catalogue.sequences(made.reader, sequences, made.left_extensions)
+        gc.freeze()  # what is loaded by now stays: the collector need not look at it while rows pass
         crew.run()
         self._seconds["rows"] = streams.rows_done - self._began - sum(self._seconds.values())
         _set_sequences(made.filler, state)

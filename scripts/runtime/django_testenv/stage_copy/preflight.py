@@ -21,7 +21,7 @@ SELECT c.oid::int8, n.nspname || '.' || c.relname FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN (SELECT unnest(extconfig) AS oid, extname FROM pg_extension) config ON config.oid = c.oid
 WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {_OURS}
-AND (config.extname <> ALL (%s) OR config.oid IS NULL AND NOT EXISTS (
+AND (config.oid IS NOT NULL AND config.extname <> ALL (%s) OR config.oid IS NULL AND NOT EXISTS (
     SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e'))
 AND NOT (has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE')) ORDER BY 2
 """  # noqa: S608  the condition is above

@@ -56,14 +56,19 @@ class Pump:
         self._row = 0  # of the piece, counted only if rules call Python
         self._source_context, self._target_context = source, target
 
-    def copy(self, piece: Piece, selection: Selection, *, text: bool, tell: Tell) -> tuple[int, int]:
+    def copy(
+        self, piece: Piece, selection: Selection, *, text: bool, tell: Tell, then: bytes = b""
+    ) -> tuple[int, int]:
         """Copy a piece. Return the numbers of rows and of bytes that arrived.
+
+        The SQL `then` follows in the same transaction of the target.
 
         Raises psycopg.Error for a server's error, Failed if the two ends count different numbers of rows.
         """
         failure = None
         try:
-            sent, arrived, moved = self.pass_on(steps(piece, selection, self._encoding, text=text), tell)
+            wanted = steps(piece, selection, self._encoding, text=text)
+            sent, arrived, moved = self.pass_on(wanted, tell, then)
         except _RuleFailed as error:
             failure = (error.column, error.row, error.kind)
         if failure:  # not raised above: the error would keep the row as its context
@@ -72,11 +77,11 @@ class Pump:
             raise Failed(f"{piece.table.qualified}: the source sent {sent} rows, the target took {arrived}")
         return arrived, moved
 
-    def pass_on(self, wanted: Sequence[Step], tell: Tell) -> tuple[int, int, int]:
+    def pass_on(self, wanted: Sequence[Step], tell: Tell, then: bytes = b"") -> tuple[int, int, int]:
         """Pass what COPYs send to others; return the rows sent, the rows and the bytes that arrived."""
         for connection, statements in (
             (self._source, [step.out.as_bytes(self._source_context) for step in wanted]),
-            (self._target, [step.into.as_bytes(self._target_context) for step in wanted]),
+            (self._target, [*(step.into.as_bytes(self._target_context) for step in wanted), then]),
         ):
             connection.send_query(b"; ".join(statements))  # all before the first answer: each takes a trip
             self._flush(connection)

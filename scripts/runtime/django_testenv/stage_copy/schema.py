@@ -85,7 +85,7 @@ class Entry:
 
 
 class Archive:
-    """The source's schema in one snapshot, written to a file."""
+    """The source's schema in one snapshot, which pg_dump writes to a file while others work."""
 
     def __init__(
         self,
@@ -95,10 +95,7 @@ class Archive:
         folder: Path,
         without: Iterable[tuple[str, str]],
     ) -> None:
-        """Write the schema with pg_dump, which does not look at the relations `without`.
-
-        Raise Failed with pg_dump's own reason.
-        """
+        """Start pg_dump, which does not look at the relations `without`."""
         self._client = client
         self._file = folder / "schema"
         argv = [client.pg_dump, "--format=custom", "--compress=0", f"--dbname={source.conninfo()}"]
@@ -106,13 +103,18 @@ class Archive:
         argv += [f"--snapshot={snapshot}", f"--file={self._file}", "--encoding=UTF8"]
         argv += [f"--role={source.role}"] if source.role else []
         argv += [f"--exclude-table={_pattern(*names)}" for names in without]
-        clients.run(argv, "pg_dump of the source failed", source)
+        self._dump = clients.Program(argv, "pg_dump of the source failed", source)
+
+    def close(self) -> None:
+        """End pg_dump if it still runs."""
+        self._dump.close()
 
     def entries(self, without_extensions: Collection[str]) -> tuple[list[Entry], list[Entry]]:
         """Return the entries in the order in which they are to be made, and those that never come.
 
-        Those before the rows have `before_rows`.
+        Those before the rows have `before_rows`. Raise Failed with pg_dump's own reason.
         """
+        self._dump.output()
         left = {f"EXTENSION {name}" for name in without_extensions}
 
         def comes(entry: Entry) -> bool:

@@ -214,7 +214,7 @@ class _Writer:
             return sql.SQL("")  # the extension's own rows stay, as it has just made them
         if self._piece.is_frozen:  # Postgres freezes only what no other transaction can have seen
             return sql.SQL("TRUNCATE ONLY {}; ").format(self._table)
-        if self._piece.whole:  # an extension may have made rows; other tables may refer to these already
+        if self._piece.whole and self._piece.table.extension:  # it may have made rows to which others refer
             return sql.SQL("DELETE FROM ONLY {}; ").format(self._table)
         return sql.SQL("")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -28,7 +28,18 @@ if TYPE_CHECKING:
 FIRST = 1 << 62  # the weight of a job that should not wait
 _PIECE = 2048 * 128  # pages of 8 KiB, so 2 GiB; a larger table is moved in pieces, without COPY's FREEZE
 _KEYS = 50  # foreign keys that one transaction adds, which holds their tables' locks
-_SMALL = 8 << 20  # bytes; one job builds all indexes of a smaller table
+_SMALL = 8 << 20  # bytes; the indexes of a smaller table are built with its rows, without further round trips
+_CHECKS = 20  # small tables whose keys are checked at once
+
+
+class Build(NamedTuple):
+    """The SQL that builds an index, and the index's size in the source, in bytes."""
+
+    statement: str
+    size: int
+
+
+Key = tuple[catalogue.Reference, str]  # a foreign key and the SQL that adds it
 
 
 class PostDataStatements:
@@ -46,18 +57,21 @@ class PostDataStatements:
         tables: Iterable[Table],
     ) -> None:
         copied = {table.oid for table in tables}
-        owners = {number: index.table for index in built for number in (index.index, index.constraint)}
+        owners = {number: index for index in built for number in (index.index, index.constraint)}
         named = {key.oid: key for key in references if key.referenced in copied}
         entries = list(entries)
         building = [entry for entry in entries if entry.is_one_of(owners, owners)]
         adding = [entry for entry in entries if entry.is_one_of((), named)]
         self.numbers = {entry.number for entry in (*building, *adding)}
-        self.constraints: dict[int, list[str]] = defaultdict(list)
-        self.indexes: dict[int, list[str]] = defaultdict(list)
+        self.constraints: dict[int, list[Build]] = defaultdict(list)
+        self.indexes: dict[int, list[Build]] = defaultdict(list)  # the largest first
         self.keys = [(named[entry.oid], entry.statement) for entry in adding]
         for entry in building:
             statements = self.indexes if entry.type == "INDEX" else self.constraints
-            statements[owners[entry.oid]].append(entry.statement)
+            index = owners[entry.oid]
+            statements[index.table].append(Build(entry.statement, index.size))
+        for builds in self.indexes.values():
+            builds.sort(key=lambda build: -build.size)
 
 
 class Streams:
@@ -75,8 +89,14 @@ class Streams:
         self._sample = sample
         self._crew, self._post_data, self._orphans = crew, post_data, orphans
         self._selections, self._text = selections, text
-        self._keys = list(post_data.keys)  # foreign keys that are not added yet
-        self._under_way: list[catalogue.Reference] = []  # keys that a job is adding now
+        # Foreign keys that are not added yet, by oid.
+        self._keys = {key.oid: (key, statement) for key, statement in post_data.keys}
+        self._keys_of: dict[int, list[Key]] = defaultdict(list)  # by each of their two tables
+        for key, statement in post_data.keys:
+            for oid in {key.table, key.referenced}:
+                self._keys_of[oid].append((key, statement))
+        self._due: list[Key] = []  # keys whose two tables are complete
+        self._under_way: list[catalogue.Reference] = []  # keys that are due, or that a job is adding now
         self._added: list[catalogue.Reference] = []  # keys that are added and not checked yet
         self._lock = threading.Lock()
         self._adding = threading.Lock()
@@ -98,8 +118,10 @@ class Streams:
         ordered = [table for table in of_extensions if not self._selections[table.oid].excluded]
         self._progress = progress
         self._tables = {table.oid: table for table in tables}
+        self._incomplete = set(self._tables)
         self._weights = {table.oid: table.size for table in tables}
-        for reference, _ in self._keys:  # checking a large table must wait for the tables it refers to
+        # Checking a large table must wait for the tables it refers to.
+        for reference, _ in self._keys.values():
             size = self._tables[reference.table].size
             self._weights[reference.referenced] = max(self._weights[reference.referenced], size)
         for table in tables:
@@ -110,7 +132,7 @@ class Streams:
             if table.extension and pieces:
                 continue
             for piece in pieces:
-                self._crew.add(self._weights[table.oid], self._moving(piece))
+                self._crew.add(self._weights[table.oid], self._moving(piece), piece.weight)
             if not pieces:
                 self._crew.add(self._weights[table.oid], self._nothing_moves(table))
         if ordered:
@@ -163,15 +185,25 @@ class Streams:
             worker.release_locks()
             table = piece.table
             selection, text = self._selections[table.oid], table.oid in self._text
+            then = self._built_with(piece)
             try:
-                moved = [pump.copy(part, selection, text=text, tell=tell) for part in self._parts(piece)]
+                moved = [
+                    pump.copy(part, selection, text=text, tell=tell, then=then) for part in self._parts(piece)
+                ]
             except psycopg.Error as error:
-                raise Failed(f"the rows of {table.qualified} could not be copied: {reason(error)}") from None
+                raise Failed(f"{table.qualified} could not be copied: {reason(error)}") from None
             rows, size = (sum(numbers) for numbers in zip(*moved))
             self._progress.advance(amount=piece.weight - counted, rows=rows)
-            self._moved(table, rows, size)
+            self._moved(table, rows, size, is_built=bool(then))
 
         return move
+
+    def _built_with(self, piece: Piece) -> bytes:
+        """Return the SQL that builds the indexes of a small table, for the transaction of its rows."""
+        table = piece.table
+        if table.size >= _SMALL or table.extension or table.oid in self._sample.cut or not piece.whole:
+            return b""
+        return _joined([*self._post_data.constraints[table.oid], *self._post_data.indexes[table.oid]])
 
     def _parts(self, piece: Piece) -> Iterator[Piece]:
         """Yield the piece, or of a table that a sample cuts the chosen rows."""
@@ -181,7 +213,7 @@ class Streams:
         for places in self._sample.batches(piece.table.oid):
             yield replace(piece, places=places)
 
-    def _moved(self, table: Table, rows: int, size: int) -> None:
+    def _moved(self, table: Table, rows: int, size: int, *, is_built: bool = False) -> None:
         """Count a piece as moved, with its rows and bytes."""
         with self._lock:
             self.rows[table.oid] += rows
@@ -190,103 +222,134 @@ class Streams:
             if not self._moving_rows:
                 self.rows_done = time.monotonic()
                 self._progress.phase("indexes and foreign keys")
-        self._arrived(table)
+        self._arrived(table, is_built=is_built)
 
-    def _arrived(self, table: Table) -> None:
+    def _arrived(self, table: Table, *, is_built: bool = False) -> None:
         """Count a piece as copied; after the last piece, queue the building of the indexes."""
-        if not self._closed(table):
-            return
         constraints, indexes = self._post_data.constraints[table.oid], self._post_data.indexes[table.oid]
         one_by_one = indexes if table.size >= _SMALL else []
-        with self._lock:
-            self._open[table.oid] = 1 + len(one_by_one)
+        if not self._closed(table, then=0 if is_built else 1 + len(one_by_one)):
+            return
+        if is_built:
+            self._completed(table)
+            return
         weight = self._weights[table.oid]
 
         def build(worker: Worker) -> None:
-            _run(worker, constraints if one_by_one else [*constraints, *indexes])
+            self._build(worker, first)
             for index in one_by_one:
-                self._crew.add(weight, self._building(table, [index]))
+                self._crew.add(weight, self._building(table, index), index.size)
             self._built(table)
 
-        self._crew.add(weight, build)
+        first = constraints if one_by_one else [*constraints, *indexes]
+        self._crew.add(weight, build, sum(one.size for one in first))
 
-    def _building(self, table: Table, statements: list[str]) -> Callable[[Worker], None]:
+    def _building(self, table: Table, index: Build) -> Callable[[Worker], None]:
         def build(worker: Worker) -> None:
-            _run(worker, statements)
+            self._build(worker, [index])
             self._built(table)
 
         return build
 
+    def _build(self, worker: Worker, builds: Sequence[Build]) -> None:
+        """Build indexes, by several of the server's processes where threads would have nothing to do."""
+        if builds:
+            free = self._crew.free(sum(build.size for build in builds))
+            processes = f"SET LOCAL max_parallel_maintenance_workers = {free}; "
+            worker.target.execute(processes.encode() + _joined(builds))
+
     def _built(self, table: Table) -> None:
-        """Count an index as built; after the last one, queue the foreign keys whose two tables are complete.
+        """Count an index as built."""
+        if self._closed(table):
+            self._completed(table)
+
+    def _completed(self, table: Table) -> None:
+        """Queue the foreign keys whose two tables are complete now.
 
         Keys are first added unchecked, which takes no time, and one after the other, because two at once
-        could deadlock. A table's keys are checked when no more key will be added to it: adding a key would
-        wait for a running check.
+        could deadlock. Those between small tables wait for each other, as each job takes a round trip. A
+        table's keys are checked when no more key will be added to it: adding a key would wait for a running
+        check.
         """
-        if not self._closed(table):
-            return
         with self._lock:
-            due = [
-                (reference, statement)
-                for reference, statement in self._keys
-                if table.oid in (reference.table, reference.referenced)
-                and not self._open[reference.table]
-                and not self._open[reference.referenced]
-            ]
-            for pair in due:
-                self._keys.remove(pair)
-                self._under_way.append(pair[0])
+            self._incomplete.remove(table.oid)
+            for pair in self._keys_of[table.oid]:
+                key = pair[0]
+                if key.oid in self._keys and not {key.table, key.referenced} & self._incomplete:
+                    del self._keys[key.oid]
+                    self._under_way.append(key)
+                    self._due.append(pair)
+            large = any(self._tables[key.table].size >= _SMALL for key, _ in self._due)
+            due = self._due if large or len(self._due) >= _KEYS or not self._incomplete else []
+            if due:
+                self._due = []
         if due:
             self._crew.add(FIRST, self._adding_keys(due))
 
-    def _adding_keys(self, due: list[tuple[catalogue.Reference, str]]) -> Callable[[Worker], None]:
+    def _adding_keys(self, due: list[Key]) -> Callable[[Worker], None]:
         def add(worker: Worker) -> None:
             with self._adding:
                 for start in range(0, len(due), _KEYS):
                     some = due[start : start + _KEYS]
-                    _run(worker, [unchecked(text) if key.valid else text for key, text in some])
+                    adding = [unchecked(text) if key.valid else text for key, text in some]
+                    worker.target.execute(_bytes(adding))
             with self._lock:
                 for key, _ in due:
                     self._under_way.remove(key)
                     self._added.append(key)
-                to_add = [*self._under_way, *(key for key, _ in self._keys)]
+                to_add = [*self._under_way, *(key for key, _ in self._keys.values())]
                 waiting = {oid for key in to_add for oid in (key.table, key.referenced)}
                 ready = {key.table for key in self._added} - waiting
                 checks = [key for key in self._added if key.table in ready]
                 self._added = [key for key in self._added if key.table not in ready]
-            for oid in ready:
-                self._crew.add(
-                    self._weights[oid],
-                    self._checking(self._tables[oid], [k for k in checks if k.table == oid]),
-                )
+            small = [oid for oid in ready if self._tables[oid].size < _SMALL]
+            groups = [small[start : start + _CHECKS] for start in range(0, len(small), _CHECKS)]
+            for group in [*groups, *([oid] for oid in ready.difference(small))]:
+                keys = [key for key in checks if key.valid and key.table in group]
+                self._crew.add(max(self._weights[oid] for oid in group), self._checking(keys))
 
         return add
 
-    def _checking(self, table: Table, keys: list[catalogue.Reference]) -> Callable[[Worker], None]:
+    def _checking(self, keys: list[catalogue.Reference]) -> Callable[[Worker], None]:
         def check(worker: Worker) -> None:
-            broken: list[catalogue.Reference] = []
+            if len(keys) != 1 and self._hold(worker, keys):
+                return
             for key in keys:
-                if key.valid:
-                    validate = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(
-                        sql.Identifier(table.schema, table.name), sql.Identifier(key.name)
-                    )
-                    try:
-                        worker.target.execute(validate)
-                    except psycopg.errors.ForeignKeyViolation:
-                        broken.append(key)
-            for key in broken:  # not above: the server's error quotes values
-                self._orphans.keep(table.qualified, key.name, key.oid)
+                if not self._hold(worker, [key]):
+                    self._orphans.keep(self._tables[key.table].qualified, key.name, key.oid)
 
         return check
 
-    def _closed(self, table: Table) -> bool:
-        """Count one job of the table as done; return True if it was the last one."""
+    def _hold(self, worker: Worker, keys: list[catalogue.Reference]) -> bool:
+        """Check the keys; if rows break one, none of them is valid afterwards."""
+        validate = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {};")
+        try:
+            worker.target.execute(
+                sql.SQL("").join(
+                    validate.format(
+                        sql.Identifier(self._tables[key.table].schema, self._tables[key.table].name),
+                        sql.Identifier(key.name),
+                    )
+                    for key in keys
+                )
+            )
+        except psycopg.errors.ForeignKeyViolation:
+            return False
+        return True
+
+    def _closed(self, table: Table, then: int = 0) -> bool:
+        """Count one job of the table as done; return True if it was the last one before `then` more."""
         with self._lock:
             self._open[table.oid] -= 1
-            return not self._open[table.oid]
+            is_last = not self._open[table.oid]
+            if is_last:
+                self._open[table.oid] = then
+            return is_last
 
 
-def _run(worker: Worker, statements: list[str]) -> None:
-    if statements:
-        worker.target.execute("".join(statements).encode("utf-8", "surrogateescape"))
+def _joined(builds: Iterable[Build]) -> bytes:
+    return _bytes(build.statement for build in builds)
+
+
+def _bytes(statements: Iterable[str]) -> bytes:
+    return "".join(statements).encode("utf-8", "surrogateescape")
