@@ -27,7 +27,6 @@ _LARGE = 4 << 20
 _DENSE = 64  # pglz can reach 87, lz4 255: then a row has up to 6 or 16 MB
 _TOAST = _LARGE // _DENSE
 _OF_BYTES = re.compile(r"text|bytea|character( varying)?(\(\d+\))?")
-_SUMMANDS = 40  # in one sum: Postgres parses no sum of 1,600
 
 # The setting says whether the COPY of the other rows has met a large one: most tables are read only once.
 _FOUND = "stage_copy.large"
@@ -118,7 +117,8 @@ def steps(piece: Piece, selection: Selection, encoding: str, *, text: bool) -> l
     }
     if selection.calls:
         return [writer.step(calls)]
-    small = sql.SQL("{} <= {}").format(_sum([writer.size(column) for column in growing]), sql.Literal(_LARGE))
+    size = sql.SQL(" + ").join(map(writer.size, growing))
+    small = sql.SQL("{} <= {}").format(size, sql.Literal(_LARGE))
     first = writer.step({}, text=text, condition=sql.SQL(_IS_NOT_LARGE).format(small=small))
     is_large = sql.SQL(_IS_LARGE).format(small=small)
     if text:
@@ -146,7 +146,7 @@ class _Writer:
     def size(self, column: Column) -> sql.Composed:
         """Return SQL for the number of bytes that a value may have; no value is read from TOAST for it."""
         of_bytes = _OF_BYTES.fullmatch(column.type)
-        function = "octet_length({})" if of_bytes else f"{_DENSE} * pg_column_size({{}})::int8"
+        function = "octet_length({})::int8" if of_bytes else f"{_DENSE} * pg_column_size({{}})::int8"
         return sql.SQL(f"coalesce({function}, 0)").format(self._raw(column.name))
 
     def step(
@@ -248,17 +248,6 @@ class _Writer:
         return sql.SQL('{}, LATERAL ({}) "copy pieces"').format(
             self._table, sql.SQL(" UNION ALL ").join(pieces)
         )
-
-
-def _sum(summands: Sequence[sql.Composable]) -> sql.Composable:
-    """Return SQL for a sum of any number of summands."""
-    if len(summands) == 1:
-        return summands[0]
-    parts = [
-        sql.SQL("({})").format(sql.SQL(" + ").join(summands[start : start + _SUMMANDS]))
-        for start in range(0, len(summands), _SUMMANDS)
-    ]
-    return _sum(parts)
 
 
 def _unchanged(value: Iterable[bytes] | None) -> Iterator[bytes | None]:
