@@ -11,7 +11,7 @@ from psycopg import sql
 from .model import Column, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator
 
     from .database import Connection
 
@@ -258,10 +258,10 @@ def _without_locks(source: Connection, query: sql.Composed) -> list[tuple[Any, .
         return source.execute(query).fetchall()
 
 
-def validity(connection: Connection) -> Mapping[tuple[Any, ...], Validity]:
-    """Return every index, constraint and trigger by kind, schema, table and name."""
-    rows = connection.execute(_VALIDITY).fetchall()
-    return {tuple(row[:4]): Validity(row[4], frozenset(row[5])) for row in rows}
+def validity(connection: Connection) -> Iterator[tuple[tuple[Any, ...], Validity]]:
+    """Yield kind, schema, table and name of every index, constraint and trigger, and its validity."""
+    for row in connection.execute(_VALIDITY):
+        yield row[:4], Validity(row[4], frozenset(row[5]))
 
 
 def extensions_to_leave(source: Connection, target: Connection) -> list[str]:

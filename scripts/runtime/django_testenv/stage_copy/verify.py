@@ -34,11 +34,11 @@ def require_same_validity(source: Connection, target: Connection, left: frozense
 
     `left` are oids of the source's objects that stay behind, or of foreign keys that rows break.
     """
-    expected, actual = catalogue.validity(source), catalogue.validity(target)
+    actual = {name: found.valid for name, found in catalogue.validity(target)}
     missing = [
         name
-        for name, found in expected.items()
-        if not left & found.oids and (name not in actual or (found.valid and not actual[name].valid))
+        for name, found in catalogue.validity(source)
+        if not left & found.oids and (name not in actual or (found.valid and not actual[name]))
     ]
     if missing:
         shown = ", ".join(
