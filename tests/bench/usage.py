@@ -72,7 +72,7 @@ def _of_server(server: PostgresServer) -> float:
 
 
 class _Memory:
-    """The largest sum of what a process and its children hold, in MiB, looked at every 20 ms."""
+    """The largest sum of what a process and its children hold, in MiB, looked at every 100 ms."""
 
     def __init__(self, pid: int) -> None:
         self.peak = 0.0
@@ -89,7 +89,7 @@ class _Memory:
         self._thread.join()
 
     def _look(self) -> None:
-        while not self._over.wait(0.02):
+        while not self._over.wait(0.1):
             held = 0
             try:
                 for one in (self._process, *self._process.children(recursive=True)):

@@ -315,8 +315,8 @@ class _Fill:
         return connection
 
     def _begin(self, connection: Connection) -> None:
-        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(self._snapshot.name)))
+        begin = sql.SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}")
+        connection.execute(begin.format(sql.Literal(self._snapshot.name)))
 
     def _open_target(self) -> Connection:
         connection = self._target.connect()
