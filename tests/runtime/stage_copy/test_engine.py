@@ -66,8 +66,8 @@ def following(copies: Copies, server: PostgresServer, database: str) -> dict[str
 
 @pytest.mark.parametrize(
     "setting",
-    [pytest.param({}, marks=pytest.mark.nightly), {"jobs": 4}, {"jobs": 1, "verify": True}],
-    ids=["as it comes", "in pieces", "one job, verified"],
+    [pytest.param({}, marks=pytest.mark.nightly), {"jobs": 4}, {"jobs": 1}, {"jobs": 1, "verify": True}],
+    ids=["as it comes", "tables in pieces", "rows in pieces", "one job, verified"],
 )
 def test_every_feature_of_a_schema_arrives_equal(
     copies: Copies,
@@ -76,9 +76,12 @@ def test_every_feature_of_a_schema_arrives_equal(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if "in pieces" in request.node.name:
+    if "tables in pieces" in request.node.name:
         monkeypatch.setattr("django_testenv.stage_copy.streams._PIECE", 4)  # small tables are split as well
         monkeypatch.setattr("django_testenv.stage_copy.streams._SMALL", 0)  # each index by a job of its own
+    if "rows in pieces" in request.node.name:
+        for name, value in (("_LARGE", 30), ("_TOAST", 0), ("PIECE", 7)):
+            monkeypatch.setattr(f"django_testenv.stage_copy.statements.{name}", value)
     moved = copies.fill("torture", "arrived", setting)
     assert copies.schema(copies.target_server, "arrived") == torture.schema
     assert content(copies, copies.target_server, "arrived") == torture.content

@@ -11,7 +11,7 @@ from psycopg import sql
 from .model import Column, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator
 
     from .database import Connection
 
@@ -25,7 +25,7 @@ _TABLES = f"""
 WITH RECURSIVE config AS (
     SELECT unnest(extconfig) AS oid, unnest(extcondition) AS condition, extname FROM pg_extension
 ), wanted AS (
-    SELECT c.oid, n.oid AS space, n.nspname, c.relname, c.reltuples,
+    SELECT c.oid, n.oid AS space, n.nspname, c.relname, c.reltuples, c.reltoastrelid,
         coalesce(config.extname, '')::text AS extension, coalesce(config.condition, '') AS condition
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN config ON config.oid = c.oid
     WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND {_OURS}
@@ -48,12 +48,13 @@ WITH RECURSIVE config AS (
 SELECT w.oid::int8, w.nspname::text, w.relname::text, w.reltuples::int8, w.extension, w.condition,
     pg_relation_size(w.oid) / current_setting('block_size')::int8, pg_table_size(w.oid),
     coalesce((SELECT json_agg(json_build_object('name', a.attname, 'generated', a.attgenerated <> '',
-            'type', format_type(a.atttypid, a.atttypmod), 'nullable', NOT a.attnotnull) ORDER BY a.attnum)
+            'type', format_type(a.atttypid, a.atttypmod), 'nullable', NOT a.attnotnull,
+            'toastable', a.attlen = -1) ORDER BY a.attnum)
         FROM pg_attribute a WHERE a.attrelid = w.oid AND a.attnum > 0 AND NOT a.attisdropped), '[]'),
     has_table_privilege(w.oid, 'SELECT') AND has_schema_privilege(w.space, 'USAGE'),
     ARRAY(SELECT n.nspname || '.' || c.relname FROM above JOIN pg_class c ON c.oid = above.parent
         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE above.oid = w.oid),
-    roots.root
+    roots.root, coalesce(pg_relation_size(nullif(w.reltoastrelid, 0)), 0)
 FROM wanted w LEFT JOIN roots ON roots.oid = w.oid ORDER BY 8 DESC, 1
 """
 
@@ -212,20 +213,16 @@ class Sequence:
 
 def tables(source: Connection, left: Iterable[str] = ()) -> list[Table]:
     """Return the tables whose rows are copied, largest first; `left` are the extensions not copied."""
-    rows = source.execute(_TABLES, {"left": list(left)}).fetchall()
-    names = ("oid", "schema", "name", "estimate", "extension", "condition", "pages", "size", "columns")
-    found = [dict(zip((*names, "readable", "ancestors", "root"), row)) for row in rows]
-    return [
-        Table(
-            **{
-                **one,
-                "columns": tuple(Column(**column) for column in one["columns"]),
-                "ancestors": tuple(one["ancestors"]),
-                "root": tuple(one["root"]) if one["root"] else None,
-            }
-        )
-        for one in found
-    ]
+    names = ["oid", "schema", "name", "estimate", "extension", "condition", "pages", "size", "columns"]
+    names += ["readable", "ancestors", "root", "toast"]
+    rows = source.execute(_TABLES, {"left": list(left)})
+    return [_table(dict(zip(names, row))) for row in rows]  # one by one: there may be 50,000
+
+
+def _table(facts: dict[str, Any]) -> Table:
+    columns = tuple(Column(**column) for column in facts.pop("columns"))
+    root = tuple(facts["root"]) if facts["root"] else None
+    return Table(columns=columns, ancestors=tuple(facts.pop("ancestors")), **{**facts, "root": root})
 
 
 def replication(source: Connection) -> list[str]:
@@ -321,10 +318,10 @@ def _states(source: Connection, query: sql.Composed, *, keep_locks: bool) -> lis
         return source.execute(query).fetchall()
 
 
-def validity(connection: Connection) -> Mapping[tuple[Any, ...], Validity]:
-    """Return every index, constraint and trigger by kind, schema, table and name."""
-    rows = connection.execute(_VALIDITY).fetchall()
-    return {tuple(row[:4]): Validity(row[4], frozenset(row[5])) for row in rows}
+def validity(connection: Connection) -> Iterator[tuple[tuple[Any, ...], Validity]]:
+    """Yield kind, schema, table and name of every index, constraint and trigger, and its validity."""
+    for row in connection.execute(_VALIDITY):
+        yield row[:4], Validity(row[4], frozenset(row[5]))
 
 
 def owns_public(target: Connection) -> bool:

@@ -62,5 +62,5 @@ Types = Mapping[tuple[int, str], Type]
 
 def read(source: Connection, tables: Iterable[Table]) -> Types:
     """Return the types by the table's oid and the column's name."""
-    rows = source.execute(_TYPES, [[table.oid for table in tables]]).fetchall()
+    rows = source.execute(_TYPES, [[table.oid for table in tables]])
     return {(oid, name): Type(*facts) for oid, name, *facts in rows}

@@ -119,6 +119,7 @@ class Database:
             connection = psycopg.connect(
                 **_revealed({**self.parameters, "client_encoding": "UTF8"}),  # type: ignore[arg-type]  # libpq takes strings
                 autocommit=True,
+                prepare_threshold=None,  # or psycopg keeps the texts of a hundred queries, each of up to a MB
             )
         except psycopg.Error as error:
             why = self._without_secrets(reason(error))

@@ -15,6 +15,7 @@ class Column:
     type: str
     generated: bool = False  # GENERATED ALWAYS AS (...): never copied, the target computes it
     nullable: bool = True
+    toastable: bool = True  # its values may be larger than a page
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Table:
     readable: bool = True  # by the role of the source
     root: tuple[str, str] | None = None  # schema and name of the partitioned table that must route its rows
     condition: str = ""  # SQL that selects the user's rows in it; empty: all rows are the user's
+    toast: int = 0  # bytes of the size
 
     @property
     def qualified(self) -> str:

@@ -8,7 +8,7 @@ new database.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -16,11 +16,12 @@ from psycopg import sql
 
 from . import key_graph
 from .rows import Pump
+from .statements import Step
 
 if TYPE_CHECKING:
     from .amounts import Amount
     from .database import Connection
-    from .key_graph import Key, KeyGraph, Relation, Root
+    from .key_graph import Key, KeyGraph, Root
     from .masking import Selection
     from .model import Table
 
@@ -50,8 +51,6 @@ _PLACES = """
 SELECT count(*), max(place)::text, array_agg(place ORDER BY place)::text FROM (
     SELECT place FROM pg_temp.sc_rows WHERE leaf = %s AND place > %s::tid ORDER BY place LIMIT %s) batch
 """
-
-Step = Callable[["Key", "Relation", str], sql.Composed]
 
 
 @dataclass
@@ -178,8 +177,8 @@ class _Choosing:
 
     def _find(self, query: sql.Composed) -> None:
         """Pass the query's rows, each a table's oid and a place, to the new database."""
-        out = sql.SQL("COPY ({}) TO STDOUT").format(query).as_bytes(self.source)
-        self.pump.pass_on(out, b"COPY pg_temp.sc_found FROM STDIN", {}, lambda _: None)
+        out, into = sql.SQL("COPY ({}) TO STDOUT").format(query), sql.SQL("COPY pg_temp.sc_found FROM STDIN")
+        self.pump.pass_on([Step(out, into)], lambda _: None)
 
     def _keep(self, leaves: Iterable[int], *, at_most: int | None = None) -> bool:
         """Add what was found to the chosen rows; return True if a row is new."""

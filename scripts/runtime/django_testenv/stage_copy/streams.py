@@ -17,7 +17,8 @@ from .crew import Crew, Worker
 from .database import reason
 from .orphans import NOT_UNIQUE, Orphans, not_unique, unchecked
 from .problems import Failed
-from .rows import Piece, Pump, split
+from .rows import Pump
+from .statements import Piece, split
 
 if TYPE_CHECKING:
     from . import masking

@@ -14,7 +14,8 @@ from psycopg import sql
 
 from .database import reason
 from .problems import Failed
-from .rows import Piece, Pump
+from .rows import Pump
+from .statements import Piece
 
 if TYPE_CHECKING:
     from .database import Connection

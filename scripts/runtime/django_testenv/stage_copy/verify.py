@@ -36,11 +36,11 @@ def require_same_validity(source: Connection, target: Connection, left: frozense
 
     `left` are oids of the source's objects that stay behind, or of foreign keys that rows break.
     """
-    expected, actual = catalogue.validity(source), catalogue.validity(target)
+    actual = {name: found.valid for name, found in catalogue.validity(target)}
     missing = [
         name
-        for name, found in expected.items()
-        if not left & found.oids and (name not in actual or (found.valid and not actual[name].valid))
+        for name, found in catalogue.validity(source)
+        if not left & found.oids and (name not in actual or (found.valid and not actual[name]))
     ]
     if missing:
         shown = ", ".join(
@@ -92,10 +92,10 @@ def _comparing(
                 sql.Identifier(table.schema, table.name),
                 columns(selections[table.oid].expressions),
             )
-            parts: list[sql.Composable] = [sql.SQL(table.condition)]  # an extension's own, from the catalogue
-            if table.oid in sample.cut:
+            parts: Iterable[sql.Composable] = [sql.SQL(table.condition)]  # an extension's own SQL
+            if table.oid in sample.cut:  # no list: the places of many rows take much memory
                 chosen = sql.SQL("WHERE ctid = ANY ({}::tid[])")
-                parts = [chosen.format(sql.Literal(places)) for places in sample.batches(table.oid)]
+                parts = (chosen.format(sql.Literal(places)) for places in sample.batches(table.oid))
             sums += [
                 worker.source.execute(_CHECKSUM.format(masked, _ONLY, relation, part)).fetchone()
                 for part in parts
