@@ -1,10 +1,10 @@
 """Names that many people have, for telling names of people in a sample from other capitalised words.
 
-In lower case and without accents. The given names are those that the statistical offices of some hundred countries
-report as the most frequent (those of other scripts as they are written), and the surnames too: popular-names-by-country-dataset (CC0), made from Wikipedia's lists
-of both; with the most frequent names of whole populations, not of the newborn alone (US Social Security Administration,
-1924 to 2023, and the offices of Germany, France, Spain, Italy, the Netherlands, Poland, Sweden, Turkey and Brazil).
-Names that are words, months, colours or places in English as well are left out.
+They are what the statistical offices of some hundred countries report as the most frequent, as collected in
+popular-names-by-country-dataset (CC0, from Wikipedia's lists of given names and surnames), with the most
+frequent given names of whole populations, not of the newborn alone: US Social Security Administration, 1924 to
+2023, and the offices of Germany, France, Spain, Italy, the Netherlands, Poland, Sweden, Turkey and Brazil. They
+are in lower case and without accents. Names that are words, months, colours or places in English are left out.
 """
 
 from __future__ import annotations
@@ -93,6 +93,7 @@ GIVEN = word_set("""
     yuze zachary zahid zahra zainab zalan zbigniew zdenek zehra zeinab zeynep zihan zina zion zoe zofia
     zoltan zoran zsuzsanna zuzanna
     """)
+# As they are written.
 GIVEN_IN_OTHER_SCRIPTS = word_set("""
     Αγγελική Αθανάσιος Αικατερίνη Βασίλειος Βασιλική Γεωργία Γεώργιος Δήμητρα Δημήτριος Ελένη Ιωάννης
     Κωνσταντίνα Κωνσταντίνος Μαρία Μιχαήλ Νικόλαος Παναγιώτης Παρασκευή Σοφία Χρήστος Јана Јелена Јован
@@ -105,44 +106,69 @@ GIVEN_IN_OTHER_SCRIPTS = word_set("""
     Сергей Симона Снежана София Софија Стефан Татьяна Теодор Томирис Хана Юлия Әли
     """)
 SURNAMES = word_set("""
-    abdullayev acosta aguilar ahmadov ahmetov aivaliotis akter aliev alievi aliyev almeida alonso alvarado
-    alvarez alves andersen anderson andersson andov angelov araujo arslan aslan aydin babic bakker balaz
-    balodis bandara barbieri barbosa bauer becker begu bektashi benitez beridze berisha bertrand berzins
-    bianchi biton blondal boer bogdanov bondarenko borg boyko bozic bozinov brankov bytyqi caceres
-    camilleri campos cardoso carvalho castillo castro ceban cebotari celik cengic cetin chan chand
-    chaudhary chen cheung chin chowdhury christensen chun ciobanu claes clarke cohen colombo conti
-    contreras cruz dabrowski dahan damcevski davidov davis dela delgado delic demir demirovic dervishi
-    devi diaz dijk dimitrov dimitrova dissanayake dogan dominguez dubois dumitru duong durand dvorak
-    dvorakova eriksson espinoza esposito farrugia ferhatovic fernandes fernandez ferrari ferreira fischer
-    flores fournier fuentes gagnon galea gallo gamage garcia gashi gelashvili georgiev georgieva ghim
-    gimenez giordano gjoni golubev gomes gomez goncalves gonzales gonzalez goossens grabowski grech greco
-    grigoryan groot gruber guliyev gurung gutierrez guzman hadzic hakobyan hamalainen hansen harutyunyan
-    hasani hasanov heikkinen hendriks hernandez herrera hoang hodzic hoffmann horvat horvath hossain
-    hovhannisyan hoxha huang huber huseynov huynh ilic iskakov islam ismayilov ivanou ivanov ivanova
-    ivanovic jacobs jacobsen jankauskas jankauskiene jankowski jansen jansons janssen janssens jensen
-    jimenez joensen johannesen johansen johansson johnson jones jong jovanovic juric kaczmarek kalloe
-    kalnins kaminski kapanadze kara karlsson kastrati kaur kavaliou kaya kazlauskas kazlauskiene kazlou
-    kazlouski keller khachatryan khan khat khatun khay khiev khlot kilic kiss knezevic kobayashi kontos
-    korhonen koufos kovac kovacevic kovacic kovacs kovalchuk kovalenko kowalczyk kowalski kozlov kozlowski
-    krajnc krasniqi kravchenko krawczyk kristiansen kritikos krumins kumar kumara kurt kuznetsov
-    kwiatkowski laine larsen larsson lebedev leeuwen lefebvre leka leroy levy lewandowski lewis liepins
-    lima lombardi lopes lopez lungu maes magar magi maisuradze makela makinen maldonado mamedov mamedovi
-    mammadov mancini maric marino markovic marques martinez martins mazur medina meier meijer mejia melnyk
-    melo mendez mendoza mertens meyer micallef miller miranda mitchell mizrachi mizrahi mlakar mohan
-    molina moller molnar montes moore mora morales moreau moreno morina morozov moser mulder muller munoz
-    munteanu murphy mytaras nagy nakamura narayan navarro nguyen nielsen nieminen nikolic nilsen nilsson
-    novak novakova novikov novotna novotny nowak nunez oliveira olsen olsson omarov ortega ortiz ospanov
-    ozdemir ozkan ozolins ozols ozturk papoutsis patel pavlov pedersen peeters pena pereira perera peretz
-    perez perovic persson peters petersen petrauskas petrauskiene petrosyan petrov petrova petrovic pham
-    phan phillips pichler pinas pinto piotrowski ponce popa popescu popov popovic potocnik poulsen prasad
-    prifti quispe radovic radu radulovic rahman ramirez ramos rana reyes rhee ribeiro ricci rivera rizzo
-    roberts rodrigues rodriguez rojas romano romero rossi ruiz russo rusu sahin salazar samaras sanchez
-    santos sargsyan sato schmid schmidt schmit schmitz schneider schroeder schulz semyonov sepp shala
-    sharma shehu shevchenko silva simon simsek singh sirbu smirnov smit smith sokolov solovyov sorensen
-    soto sousa stan stankeviciene stankevicius stankovic steiner stoica stojanovic suarez suleimenov
-    sullivan suzuki svoboda svobodova szabo szymanski tahirovic takahashi tamang tamm tanaka taylor thapa
-    thill thompson thomsen thorarensen ting tkachenko torres toth tran tremblay turcan vardanyan varga
-    vargas vasilyev vasquez vassiljev vega vella vera vinogradov virtanen visser volkov vorobyov vries
-    vujovic vukovic wagner walsh wang watanabe weber willems williams wilson wisniewski wojciechowski
-    wojcik wong wozniak yadav yang yildirim yildiz yilmaz zammit zaytsev zhang zielinski zupancic
+    abbasov abdrahmanov abdullayev acosta adams aguilar aguirre ahmadov ahmetov ahonen aigner aivaliotis
+    akter aliev alievi aliyev allen almeida alonso alvarado alvarez alves andersen anderson andersson
+    andov andreassen angelov antunes araujo araya arslan aslan attard auer avraham aydin azevedo babic
+    bajram bakker balaz balazs balodis balog balogh bandara barbieri barbosa barry bauer baumann
+    baumgartner becker begu bektashi benali benitez berger bergmann beridze berisha bertrand berzins
+    bianchi binder biton blanco blondal boer bogdanov bolkvadze bondarenko bonnet borg boyko bozic bozinov
+    brankov briem brouwer brunner butkiene butkus byrne bytyqi cabrera caceres calderon camilleri campos
+    cardenas cardoso caruso carvalho castillo castro cavalcante cavalcanti ceban cebotari celik cengic
+    cerna cerny cetin chan chand chang chaudhary chavez chen cheong cheung chhetri chin choe choi
+    chowdhury choy christensen christiansen chun ciobanu claes clark clarke coelho cohen colombo conte
+    conti contreras correa correia cruz cunha dabrowski dahan dahl damcevski davidov davies davis dekker
+    dela delgado delic demir demirovic denis dervishi devi diallo dias diaz dijk dijkstra dimitrov
+    dimitrova dissanayake djurhuus dogan dominguez donev dubois dumitru dumont duong dupont durand dvorak
+    dvorakova ebner eder egger eglitis eriksen eriksson escobar espinoza esposito estrada farkas farrugia
+    fatime feher fekete ferhatovic fernandes fernandez ferrara ferrari ferreira figueroa filipov fischer
+    flores fontana fournier francois frei friedman fuchs fuentes gagnon gajdos galea galli gallo gamage
+    garcia gashi gelashvili gentile georgiev georgieva gerber gevorgyan ghazaryan ghim gimenez giordano
+    giorgadze girard gjoni godoy golob golubev gomes gomez goncalves gonzales gonzalez goossens graaf
+    grabowski grech greco grigoryan groot gruber guerrero guliyev gurung gustafsson gutierrez gutu guzman
+    haas hadzic hagen hakobyan halvorsen hamalainen hansen harutyunyan hasani hasanov hasanovic haugen
+    heikkila heikkinen heinonen hendriks henriksen herath hernandez herrera hoang hodzic hofer hoffmann
+    horak horakova horvat horvath hossain hoti hovhannisyan hoxha hristov hristova huang huber hudak
+    huseynov huynh hysi ibragimov ibrahimovic iglesias ilic ionescu iskakov islam ismayilov ivanou ivanov
+    ivanova ivanovic jacobs jacobsen jafarov jankauskas jankauskiene jankowski jansen jansons janssen
+    janssens jarvinen jayasinghe jensen jeon jeong jimenez joensen johannesen johannessen johansen
+    johansson johnsen johnson jokinen jones jong jonsson jorgensen jovanovic juarez juhasz juric kaczmarek
+    kaliev kalloe kalnins kaminski kapanadze kara karapetyan karjalainen karlsen karlsson kask kastrati
+    kato kaur kavaliou kaya kazlauskas kazlauskiene kazlou kazlouski keller khachatryan khan khat khatun
+    khay khiev khlot kieffer kilic kinnunen kiss klein kluivert knezevic kobayashi kollar koller kontos
+    korhonen koskinen koufos kovac kovacevic kovacic kovacik kovacs koval kovalchuk kovalenko kowalczyk
+    kowalski kozlov kozlowski krajnc krasniqi kravchenko krawczyk kristensen kristiansen kritikos krumins
+    kryeziu kucera kucerova kukk kumar kumara kurt kuznetsov kwiatkowski lahtinen laine laitinen lakatos
+    lama lambert larsen larsson lebedev lechner leclercq leeuwen lefebvre lefevre lehner lehtinen lehtonen
+    leitner lejeune leka leone leroy levy lewandowski lewis liepins lima liyanage lombardi lomidze longo
+    lopes lopez lukac lund lungu macdonald madsen maes magar magi maier maisuradze makela makinen malcah
+    maldonado malka mamedov mamedovi mammadov mancini marchetti mariani maric marino markovic marques
+    martinelli martinez martini martins matic matos mattila mayer mayr mazur medina meer mehmedovic
+    mehmeti meier meijer mejia melnyk melo mendes mendez mendoza mercier mertens messina meszaros meyer
+    micallef miller milosevic miranda mitchell mizrachi mizrahi mkrtchyan mlakar mohan molina moller
+    molnar monteiro montes moore mora morais morales moreau moreira morel moreno moretti morina morozov
+    mortensen moser mulder muller munoz munteanu murati muratovic murphy mytaras nagy naidu nakamura
+    narayan navarro nelson nemcova nemec nemeth neves nguyen nielsen niemi nieminen nikolic nikolov
+    nikolova nilsen nilsson novak novakova novik novikov novotna novotny nowak nunes nunez olah oliveira
+    olsen olsson omarov oravec orellana ortega ortiz ospanov ozdemir ozkan ozolins ozols ozturk papoutsis
+    papp patel pavlov pavlovic pedersen peeters pena pereira perera peretz pereyra perez perovic persson
+    peters petersen petersons petrauskas petrauskiene petrosyan petrov petrova petrovic pettersen
+    pettersson pham phan phillips pichler pinas pinto piotrowski pires polak polishchuk ponce popa popescu
+    popov popovic potocnik poulsen prasad prifti prochazka prochazkova quispe racz radic radovic radu
+    radulovic rahman ramirez ramos rana ranasinghe rantanen rasmussen rebane reis reiter reuter reyes rhee
+    ribeiro ricci rinaldi rios rivas rivera rizzo roberts robinson rocha rodrigues rodriguez rojas romano
+    romero rossi rotari rubio ruiz russo rusu saarinen sadykov sahin saito salazar salinas salminen salo
+    salonen samaras sanchez sandoval sang santana santis santoro santos sanz sargsyan sato savolainen
+    schmid schmidt schmit schmitz schneider schroeder schulz schuster schwarz semil semyonov sepp
+    sepulveda serra serrano shala sharma shehu shevchenko shevchuk shin shrestha silva simoes simon simsek
+    singh sirbu smet smirnov smit smith smits soares sokolov solovyov song sorensen sosa soto sousa
+    spiteri stan stankeviciene stankevicius stankovic steiner stoica stojanovic suarez suleimenov sullivan
+    suzuki svensson svoboda svobodova szabo szilagyi szymanski tahirovic takacs takahashi tamang tamm
+    tanaka tapia taylor teixeira thapa thill thompson thomsen thorarensen thorlacius ting tjin tkachenko
+    tomic torok torres toth tran tremblay tsiklauri tsoi tuominen turcan turk turner turunen ursu valdez
+    valenzuela vang vardanyan varela varga vargas vasiliauskas vasiliauskiene vasilyev vasquez vassiljev
+    vazquez vega velasquez vella vera vesela vesely vidal vidmar vieira villalba villanueva vinogradov
+    virtanen visser vitale vitols volkov vong vorobyov vries vujovic vukovic waage wagner walker wallner
+    walsh wang watanabe weber willems williams wilson wimmer winkler wisniewski wojciechowski wojcik wong
+    wouters wozniak wright yadav yakovenko yamada yamamoto yang yeung yildirim yildiz yilmaz yoshida
+    zammit zarins zaytsev zhang zielinski zupancic
     """)

@@ -96,7 +96,8 @@ def _of_table(
             types,
             users,
             personal_names.of_people(table) or personal >= _OF_PEOPLE,
-            frozenset(column.name for column in columns if personal_names.may_name_people(table, column)),
+            frozenset(column.name for column in columns if personal_names.may_name_people(column)),
+            frozenset(column.name for column in columns if personal_names.names_things(table, column)),
             in_part,
         )
         with suppress(psycopg.errors.InsufficientPrivilege):  # the copy fails then, and names the table

@@ -42,7 +42,7 @@ UNION ALL
 SELECT 'numbers', k, ARRAY[{numbers}]::bigint[], 0, 0, 0
 FROM (SELECT k, v, times, regexp_replace(v, '\D', '', 'g') AS d FROM different WHERE NOT is_key AND v ~ {number}) x GROUP BY k
 UNION ALL
-SELECT 'people', k, ARRAY[{of_people}]::bigint[], sum(times)::bigint, 0, 0 FROM named GROUP BY k
+SELECT 'people', k, ARRAY[{of_people}]::bigint[], 0, 0, 0 FROM named GROUP BY k
 """
 ).format(
     people=personal_people.NAMED,
@@ -76,8 +76,7 @@ SELECT k, count(*), coalesce((SELECT rows FROM named WHERE named.k = vals.k), 0)
 FROM vals GROUP BY k
 """)
 _NOBODY = sorted(
-    personal_words.PEOPLE
-    | word_set("admin test tester demo root system null none new first last")
+    personal_words.PEOPLE | word_set("admin test tester demo root system null none new first last")
 )
 _STEMS = [
     f"{language}_stem"
@@ -102,7 +101,10 @@ class Subject:
     users: sql.Composable | None  # what `users_query` returns
     of_people: bool  # its rows are people
     likely_names: frozenset[str]  # columns whose names hint at names of people
-    in_part: Mapping[str, sql.Composable]  # SQL for columns that rules change in part: what is left counts, without keys
+    things: frozenset[str]  # columns whose names hint at names of places or companies
+    in_part: Mapping[
+        str, sql.Composable
+    ]  # SQL for columns that rules change in part: what is left counts, without keys
 
 
 def why(source: Connection, table: Table, columns: Sequence[str], subject: Subject) -> dict[str, str]:
@@ -113,10 +115,11 @@ def why(source: Connection, table: Table, columns: Sequence[str], subject: Subje
         some = wanted[start : start + _AT_ONCE]
         of_some = [subject.types[table.oid, name] for name in some]
         sample = _sample(table, some, of_some, subject.in_part)
-        for of_what, number, sums, *facts in source.execute(sample + _COUNTS).fetchall():
+        rows = source.execute(sample + _COUNTS).fetchall()
+        filled = {number: facts[0] for of_what, number, _, *facts in rows if of_what == "patterns"}
+        for of_what, number, sums, _, *years in rows:
             counts, name = [int(each or 0) for each in sums], some[number]
-            reason = _reason(of_what, counts, facts, name, of_some[number], subject)
-            if reason:
+            if reason := _reason(of_what, counts, filled[number], years, name, of_some[number], subject):
                 found.setdefault(name, reason)
         if subject.users is not None:
             for name, reason in _of_users(source, sample, some, of_some, subject.users):
@@ -125,21 +128,26 @@ def why(source: Connection, table: Table, columns: Sequence[str], subject: Subje
 
 
 def _reason(
-    of_what: str, counts: list[int], facts: list[int], name: str, type_: Type, subject: Subject
+    of_what: str,
+    counts: list[int],
+    filled: int,
+    years: list[int | None],
+    name: str,
+    type_: Type,
+    subject: Subject,
 ) -> str:
     """Return why a column looks personal by the counts of one part of the query; empty if it does not."""
-    filled, first, last = facts
     if of_what == "numbers":
         return personal_numbers.why(counts)
     if of_what == "people":
         names = personal_people.Counts(filled, *counts)
-        return personal_people.why(names, likely=name in subject.likely_names)
+        return personal_people.why(names, likely=name in subject.likely_names, things=name in subject.things)
     patterns = dict(zip(personal_patterns.CONDITIONS, counts))
     reason = personal_patterns.why(
         patterns, filled, whole_numbers=type_.scalar in _NUMBERS, keys=name not in subject.in_part
     )
-    if not reason and subject.of_people and _are_births(patterns["day"], filled, first, last):
-        return f"{filled} sampled dates are of the years {first} to {last}, in a table of people"
+    if not reason and subject.of_people and _are_births(patterns["day"], filled, *years):
+        return f"{filled} sampled dates are of the years {years[0]} to {years[1]}, in a table of people"
     return reason
 
 
@@ -152,7 +160,11 @@ def _are_births(days: int, filled: int, first: int | None, last: int | None) -> 
 
 
 def _of_users(
-    source: Connection, sample: sql.Composed, columns: Sequence[str], types: Sequence[Type], users: sql.Composable
+    source: Connection,
+    sample: sql.Composed,
+    columns: Sequence[str],
+    types: Sequence[Type],
+    users: sql.Composable,
 ) -> Iterator[tuple[str, str]]:
     """Yield the columns that have names of users, and why."""
     stems = _STEMS if any(type_.name == "tsvector" for type_ in types) else []

@@ -15,7 +15,9 @@ from .personal_words import word_set
 if TYPE_CHECKING:
     from .model import Column, Table
 
-_SHORT_PARTS = word_set("id no nr ip of num tel fax dob zip ssn sex gsm geb plz api key tax cvc otp dni cpf bsn pin")  # of words like phoneno
+_SHORT_PARTS = word_set(
+    "id no nr ip of num tel fax dob zip ssn sex gsm geb plz api key tax cvc otp dni cpf bsn pin"
+)  # of words like phoneno
 _LONG_PART = 4  # letters of any other part
 _LONG_PEOPLE = tuple(word for word in words_of.PEOPLE if len(word) > 5)  # noqa: PLR2004  "shopcustomer"
 _GLUE = word_set(
@@ -29,15 +31,10 @@ _AROUND_NAMES = word_set(
 )
 _NOT_A_PERSONS_NAME = word_set("account billing shipping emergency lead profile staff player operator")
 _OF_TABLES = words_of.PEOPLE - {"account"}
-# What a table of people says of each of them; of another table's rows the same words say nothing.
-_OF_PEOPLE = word_set(
-    "note comment remark bio photo avatar picture portrait occupation profession beruf bemerkung notiz nota notas "
-    "observacion observacao observacoes commentaire remarque opmerking uwagi anteckning number mobile race children"
-)
-_MEASURES = word_set("age alter edad idade eta leeftijd wiek yas alder weight height bmi")
 _NOT_PEOPLES_ADDRESSES = word_set(
     "netmask subnet network gateway cidr mask range dns broadcast prefix bind listen server node router switch"
 )
+_PLACES = words_of.PLACES | words_of.WORDS[words_of.PLACE]
 _BY_MEANING = {
     meaning: (
         frozenset(word for word in words if "*" not in word),
@@ -45,11 +42,19 @@ _BY_MEANING = {
     )
     for meaning, words in words_of.WORDS.items()
 }
-_PAIRS = frozenset(pair for pairs in words_of.PAIRS.values() for pair in pairs)
+_PAIRS_BY_MEANING = {
+    meaning: frozenset(
+        tuple("number" if word in words_of.ORDINALS else word for word in pair) for pair in pairs
+    )
+    for meaning, pairs in words_of.PAIRS.items()
+}
+_PAIRS = frozenset(pair for pairs in _PAIRS_BY_MEANING.values() for pair in pairs)
 _VOCABULARY = (
     frozenset(word.strip("*") for words in words_of.WORDS.values() for word in words)
     | words_of.ALONE
     | words_of.PEOPLE
+    | words_of.OF_PEOPLE
+    | words_of.MEASURES
     | (words_of.NAMES - word_set("ad adi"))
     | _GLUE
     | words_of.ABOUT
@@ -62,9 +67,19 @@ _LETTERS = {ord(letter): plain for letter, plain in zip("ßıøłđæœ", ("ss",
 ACCENTED = "áàâäãåăąçćčéèêëęěğíìîïıłñńňóòôöõøőřşșśšťțúùûüůűýźżž"
 PLAIN = "aaaaaaaaccceeeeeegiiiiilnnnooooooorssssttuuuuuuyzzz"
 
+_OF_EACH = "what a table of people says of each"
+_PLURAL = re.compile(r"(?<=.{4})(?:s|e?s|e?n|e|e?rn?|m[ae]r|na|i|y|ow|a|innen|l[ae]ri?|nen|te?r?)$")
 _NEVER = re.compile(r"^(boolean|oid|xid|interval|regclass)")
-_NUMBER = re.compile(r"^(integer|bigint|numeric|real|double precision|money)")
-_TIME = re.compile(r"^(date|time)")
+_NUMBER = re.compile(r"^(integer|smallint|bigint|numeric|real|double precision|money)")
+# Of these types, only what has this meaning is personal.
+_ONLY = ((re.compile(r"^(date|time)"), words_of.BIRTH), (re.compile(r"^uuid"), words_of.SECRET))
+_ON_THE_MAP = ("lat", "lng", "lon")
+_NOT_SHORT = word_set("card call post titul titulo")
+_MAY_BE_SHORT = [
+    word.strip("*")
+    for meaning in (words_of.NAME, words_of.BIRTH, words_of.ADDRESS, words_of.PHONE, words_of.NUMBER)
+    for word in words_of.WORDS[meaning]
+]
 _TEXT = re.compile(r"^(text|character|citext|name|json)")
 
 
@@ -89,62 +104,89 @@ def of_people(table: Table) -> bool:
     return any(_is_person(_words(name)[-1]) for name in _names(table) if _words(name)) or _has_a_person(table)
 
 
-def may_name_people(table: Table, column: Column) -> bool:
-    """Return True if the column's name, or its table's, makes names of people likely: `driver`, `owner`."""
+def may_name_people(column: Column) -> bool:
+    """Return True if the column's name makes names of people likely: `driver`, `owner`, `name`."""
     words = split(column.name)
     return bool(words) and (
         words[-1] in words_of.NAMES | words_of.ALONE or words[-1] == "by" or any(map(_is_person, words))
     )
 
 
+def names_things(table: Table, column: Column) -> bool:
+    """Return True if the column's name, or the table's of a plain `name`, is that of a place or a company."""
+    words, things = _words(column.name), words_of.THINGS | _PLACES
+    plain = set(words) <= words_of.NAMES and any(
+        _among(word, things) for name in _names(table) for word in _words(name)[-1:]
+    )
+    return bool(words) and not _is_person(words[-1]) and (plain or any(_among(one, things) for one in words))
+
+
 def _meaning(table: Table, column: Column, words: list[str]) -> str:
-    """Return what the column holds of a person, by its name."""
-    of_type = column.type
-    if _NEVER.match(of_type) or (len(words) > 1 and words[0] in words_of.BEFORE):
+    """Return what the column holds of a person, by its name; empty for nothing."""
+    if _NEVER.match(column.type) or (len(words) > 1 and words[0] in words_of.BEFORE):
         return ""
-    text = bool(_TEXT.match(of_type))
-    meaning, word = _first_meaning(words)
+    meaning, _ = _first_meaning(words)
     if meaning in (words_of.PLACE, words_of.COORDINATES) and _is_of_places(table):
         return ""
-    if _TIME.match(of_type):
-        return meaning if meaning == words_of.BIRTH else ""
-    if of_type.startswith("uuid"):
-        return meaning if meaning == words_of.SECRET else ""
-    if words[-1] in words_of.ABOUT and tuple(words[-2:]) not in _PAIRS:
-        number = text and words[-1] == "id" and meaning in (words_of.NUMBER, words_of.EMAIL)  # passport_id
-        return meaning if number else ""
-    if _NUMBER.match(of_type) or of_type.startswith("smallint"):
+    for types, only in _ONLY:
+        if types.match(column.type):
+            return meaning if meaning == only else ""
+    if words[-1] in words_of.ABOUT and _pair(words[-2:]) not in _PAIRS:
+        return _meaning_beside_about(table, column, words, meaning)
+    if _NUMBER.match(column.type):
         return _meaning_of_number(table, column, words)
-    if meaning:
+    return meaning or _meaning_of_text(table, words)
+
+
+def _meaning_beside_about(table: Table, column: Column, words: list[str], meaning: str) -> str:
+    """Return what `passport_id` and `photo_url` hold of a person; empty for `email_template`."""
+    if words[-1] == "id" and meaning in (words_of.NUMBER, words_of.EMAIL) and _TEXT.match(column.type):
         return meaning
-    if words[-1] in words_of.ALONE and not (words[-1] in ("lat", "lng", "lon") and _is_of_places(table)):
-        return words_of.FAMILY if words[-1] in words_of.PEOPLE else f'"{words[-1]}"'
+    pictures = words[-1] in ("url", "uri") and words[-2:-1] and words[-2] in words_of.OF_PEOPLE
+    return _OF_EACH if pictures and of_people(table) else ""
+
+
+def _meaning_of_text(table: Table, words: list[str]) -> str:
+    """Return what a text holds of a person by all its words together, and by its table."""
+    last, core = words[-1], [word for word in words if not _is_person(word)] or words
+    if last in words_of.ALONE and not (last in _ON_THE_MAP and _is_of_places(table)):
+        return words_of.FAMILY if last in words_of.PEOPLE else f'"{last}"'
     if _is_a_persons_name(table, words):
         return words_of.NAME
-    if words[-1] == "by" and len(words) > 1 and words[-2].endswith("ed") and words[-2] not in words_of.NO_DOERS:
+    if _is_of_a_house(table, words):
+        return words_of.ADDRESS
+    if last == "by" and words[:-1] and words[-2].endswith("ed") and words[-2] not in words_of.NO_DOERS:
         return "who did something"
-    return "what a table of people says of each" if words[-1] in _OF_PEOPLE and of_people(table) else ""
+    people = of_people(table) or len(core) < len(words)
+    if core[-1] in ("path", "file") and core[:-1]:
+        core = core[:-1]
+    return _OF_EACH if people and (core[-1] in words_of.OF_PEOPLE or _is_short_for(core[-1])) else ""
 
 
 def _meaning_of_number(table: Table, column: Column, words: list[str]) -> str:
     """Return what a number holds of a person: `phones` is a count, `phone` is none."""
     meaning, word = _first_meaning(words, words_of.NUMBERS)
-    if not meaning and words[-1] in ("lat", "lng", "lon", "zip", "pin") and not _is_of_places(table):
+    if words_of.SEXES & set(words):
+        return words_of.STATUS
+    if any(_is_person(part) for name in _names(table) for part in _words(name)):
+        if words_of.MEASURES & set(words):
+            return _OF_EACH
+        meaning = meaning or _first_meaning(words, [words_of.HEALTH])[0]
+    if not meaning and words[-1] in {*_ON_THE_MAP, "zip", "pin"} and not _is_of_places(table):
         meaning = f'"{words[-1]}"'
-    if words[-1] in _MEASURES and of_people(table):
-        meaning = "what a table of people says of each"
     counts = column.name.casefold().rstrip("_0123456789").endswith(words[-1] + "s")
-    if counts or word in words_of.NOT_IN_NUMBERS or (column.type == "smallint" and meaning != words_of.BIRTH):
+    small = column.type == "smallint" and meaning != words_of.BIRTH
+    if counts or small or word in words_of.NOT_IN_NUMBERS:
         return ""
-    return meaning
+    return meaning or (words_of.ADDRESS if _is_of_a_house(table, words) else "")
 
 
 def _first_meaning(words: list[str], among: Iterable[str] = tuple(words_of.WORDS)) -> tuple[str, str]:
     """Return the first meaning of a word, or of two together, and the word that has it; empty for none."""
     for at, word in enumerate(words):
-        pair = tuple(words[at : at + 2])
+        pair = _pair(words[at : at + 2])
         for meaning in among:
-            if pair in words_of.PAIRS.get(meaning, ()):
+            if pair in _PAIRS_BY_MEANING.get(meaning, ()):
                 taken_back = words_of.MORE_ABOUT & set(words[at + 2 :])
             elif word in _BY_MEANING[meaning][0] or _BY_MEANING[meaning][1].fullmatch(word):
                 taken_back = words_of.MORE_ABOUT & set(words[at + 1 :])
@@ -154,25 +196,61 @@ def _first_meaning(words: list[str], among: Iterable[str] = tuple(words_of.WORDS
     return "", ""
 
 
-def _is_person(word: str) -> bool:
-    """Return True for a word for people: `customer`, `shopcustomer`, `consignee`."""
+def _is_short_for(word: str) -> bool:
+    """Return True for `cogn`, which is short for cognome."""
     return (
-        word in _OF_TABLES
-        or word.endswith(_LONG_PEOPLE)
-        or (word.endswith("ee") and len(word) > 5 and word not in words_of.NO_PEOPLE_EE)  # noqa: PLR2004  "three"
+        len(word) >= _LONG_PART and word not in _NOT_SHORT and any(map(re.compile(word).match, _MAY_BE_SHORT))
+    )
+
+
+def _pair(words: list[str]) -> tuple[str, ...]:
+    """Return two words with one word for all that mean "number", as pairs have it: acct_no is acct_number."""
+    return tuple("number" if word in words_of.ORDINALS else word for word in words)
+
+
+def _is_of_a_house(table: Table, words: list[str]) -> bool:
+    """Return True for `house_number` and `nr_lokalu`, and for `numero` in a table that has a street."""
+    if len(words) == 1 and words[0] in words_of.ORDINALS:
+        return any(_first_meaning(_words(column.name), [words_of.ADDRESS])[0] for column in table.columns)
+    return any(
+        {one, other} & words_of.ORDINALS and {one, other} & words_of.HOUSES
+        for one, other in zip(words, words[1:])
+    )
+
+
+def _is_person(word: str) -> bool:
+    """Return True for a word for people: `customer`, `shopcustomer`, `consignee`, `medlemmer`, `klienci`."""
+    return (
+        _among(word, _OF_TABLES)
+        or re.sub("ci$", "t", re.sub("cy$", "k", word)) in _OF_TABLES
+        or (
+            word.endswith((*_LONG_PEOPLE, "ee")) and len(word) > _LONG_PART and word not in words_of.NO_PEOPLE
+        )
     )
 
 
 def _is_a_persons_name(table: Table, words: list[str]) -> bool:
-    """Return True for `customer_name`, `name_of_customer`, and for `name` in a table of people."""
-    short = words in (["first"], ["last"])
+    """Return True for `customer_name`, `name_of_customer`, `l_name`, and for `name` in a table of people."""
+    initial = words[:1] in (["f"], ["l"], ["m"]) and words[1:2] and words[1] in words_of.NAMES
+    short = words in (["first"], ["last"]) or bool(initial)
     if not words_of.NAMES & set(words) and not short:
         return False
-    others = [word for word in words if word not in words_of.NAMES | _AROUND_NAMES]
-    if others and all(_is_person(one) or one in ("emergency", "billing", "shipping", "last", "first") for one in others):
+    others = [
+        word for word in words if word not in words_of.NAMES | _AROUND_NAMES and len(word) > 1
+    ]  # f_name
+    if others and all(
+        _is_person(one) or one in ("emergency", "billing", "shipping", "last", "first") for one in others
+    ):
         return set(others) - _NOT_A_PERSONS_NAME != set() or bool({"billing", "shipping"} & set(others))
-    of_person = any(_is_person(part) for name in _names(table) for part in _words(name)) or _has_a_person(table)
-    return of_person and (not others or short)
+    of_person = any(_is_person(part) for name in _names(table) for part in _words(name)) or _has_a_person(
+        table
+    )
+    return (of_person and (not others or short)) or (short and len(words) > 1)
+
+
+def _among(word: str, words: frozenset[str]) -> bool:
+    """Return True if the word, or what it is the plural of, is one of the words."""
+    return word in words or _PLURAL.sub("", word) in words
 
 
 def _names(table: Table) -> list[str]:
@@ -184,14 +262,15 @@ def _words(name: str) -> list[str]:
 
 
 def _is_of_places(table: Table) -> bool:
-    return any(word in words_of.PLACES for name in _names(table) for word in _words(name)[-1:])
+    return any(_among(word, _PLACES) for name in _names(table) for word in _words(name)[-1:])
 
 
 @lru_cache(maxsize=256)
 def _has_a_person(table: Table) -> bool:
-    """Return True if a column has a person's first or last name, birth, sex or identity number."""
+    """Return True if a column has a person's first or last name, birth, status or password."""
     of_persons = (words_of.NAME, words_of.BIRTH, words_of.STATUS)
-    return any(_first_meaning(_words(column.name), of_persons)[0] for column in table.columns)
+    names = [_words(column.name) for column in table.columns]
+    return any(_first_meaning(words, of_persons)[0] or "password" in words for words in names)
 
 
 @lru_cache(maxsize=4096)
@@ -247,6 +326,11 @@ def keys() -> str:
     """Return a regular expression for the keys of documents that mean personal data: first_name, telefon."""
     words = {word for of_one in words_of.WORDS.values() for word in of_one if "*" not in word}
     joined = {between.join(pair) for pair in _PAIRS for between in ("_", "")}
-    stems = {re.sub(r"\*$", "", word).replace("*", "[a-z0-9]*") for of_one in words_of.WORDS.values() for word in of_one if word.endswith("*")}
+    stems = {
+        re.sub(r"\*$", "", word).replace("*", "[a-z0-9]*")
+        for of_one in words_of.WORDS.values()
+        for word in of_one
+        if word.endswith("*")
+    }
     people = "|".join(sorted(words_of.PEOPLE - {"account"}))
     return rf"(^|_)(({'|'.join(sorted(words | joined))})s?(_|\d|$)|({'|'.join(sorted(stems))}))|^({people})_?name$"

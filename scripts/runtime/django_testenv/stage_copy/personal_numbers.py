@@ -14,7 +14,9 @@ _DATE = r"(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"  # month and day
 def _weighted(weights: str) -> str:
     """Return SQL for the sum of the digits of `d`, each times its weight."""
     return " + ".join(
-        f"({weight}) * substr(d, {at}, 1)::int" for at, weight in enumerate(weights.split(), 1) if weight != "0"
+        f"({weight}) * substr(d, {at}, 1)::int"
+        for at, weight in enumerate(weights.split(), 1)
+        if weight != "0"
     )
 
 
@@ -97,7 +99,11 @@ _FORMS = {
     "a passport's machine-readable zone": r"^[PIACV][A-Z<][A-Z<]{3}[A-Z]+<[A-Z<]*<[A-Z<]*",
 }
 ANY = r"^[A-Z0-9][A-Z0-9<+./ -]{7,43}"  # begins what has one of the forms
-_ENOUGH, _SHARE, _FEW = 6, 0.9, 3  # numbers with right check digits, of all that have the form; forms that are enough
+_ENOUGH, _SHARE, _FEW = (
+    6,
+    0.9,
+    3,
+)  # numbers with right check digits, of all that have the form; forms that are enough
 
 
 def _conditions() -> list[sql.Composable]:

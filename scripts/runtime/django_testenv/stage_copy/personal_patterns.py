@@ -22,7 +22,9 @@ _PHONE_ANYWHERE = (
     r"(?<![\w+.])\+(?!(?:28|83|89)\d{13}(?!\d))[1-9](?:[ ().\/-]{0,3}\d){7,14}(?!\d)"
     r"|(?<![\w.+-])(?:\+?00?1[ .-]|1[ .-])?(?:\([2-9]\d{2}\)\s?|[2-9]\d{2}[ .-])\d{3}[.-]\d{4}(?![\w.-]\w)"
     r"|(?<![\w.+/-])0[1-9](?:[ .]\d\d){4}(?![ .]?\d)"
-    r"|\m(?:tel|phone|call|mobil|cell|ring|reach|whatsapp|fax|ruf|handy|appel|joign|llam|chiam|zadzwo|dzwo|bel me)"
+)
+_PHONE_CALLED = (
+    r"\m(?:tel|phone|call|mobil|cell|ring|reach|whatsapp|fax|ruf|handy|appel|joign|llam|chiam|zadzwo|dzwo|bel me)"
     rf"[^\d\n]{{0,40}}{_NOT_A_DATE}\(?0[1-9](?:[ ()/.-]{{0,2}}\d){{7,11}}(?!\d)"
 )
 _PHONE_WHOLE = (
@@ -52,20 +54,29 @@ _IBAN_LETTERS = (
     "MK19MN20MR27MT31MU30NI28NL18NO15OM23PK24PL28PS29PT25QA29RO24RS22RU33SA24SC31SD18SE24SI19SK24SM27SO23ST25SV28"
     "TL23TN24TR26UA29VA22VG24XK20YE30"
 )
-# A street with a number, as some twenty countries write it; or a postal code before or after a town.
-_STREET = (
-    r"(?<![\w.])\d{1,5}[a-z]?(?: (?:bis|ter))?,? (?!(?:[gtm]b|port|pin|inch|pack|x)\M)(?:[\w'.-]+ ){1,3}"
-    r"(?:street|st|road|rd|avenue|ave|lane|ln|drive|dr|court|ct|boulevard|blvd|terrace|crescent|parkway|highway|circle"
+# A street with a number, as some twenty countries write it; or a postal code beside a town, after a comma or a line.
+_STREETS = (
+    r"\m(?:street|st|road|rd|avenue|ave|lane|ln|drive|dr|court|ct|boulevard|blvd|terrace|crescent|parkway|highway|circle"
     r"|close|grove|gardens|mews|row|square|trail|way|alley|loop|ridge|pike|walk|plaza|cove|valley|hill|park)\M"
-    r"|(?<![\w.])\d{1,4}(?: ?(?:bis|ter|[a-d]))?,? (?:rue|avenue|av\.|boulevard|bd\.?|place|chemin|all[ée]e|impasse|quai"
-    r"|route|cours|passage) \w"
-    r"|(?!(?:sitz|park|steh|stell|lager)platz)\w{2,}[ -]?(?:str\.|stra(?:ss|ß)e|weg|allee|platz|gasse|ring|damm|ufer"
-    r"|gatan|v[äa]gen|straat|laan|plein|gracht|kade|singel|veien|vej|gata|katu) \d{1,4} ?[a-z]?(?![\w%])"
-    r"|\m(?:calle|c/|avenida|avda\.?|av\.|plaza|pza\.?|paseo|carrera|via|viale|corso|piazza|vicolo|contrada|strada|rua"
-    r"|travessa|pra[cç]a|alameda|estrada|ulica|aleja|ul\.|al\.|os\.|pl\.)\s?[^\d\n]{3,40}(?:n[°ºr.o]*\s*)?\d{1,5}"
-    r"|(?:sok\.?|sokak|soka[ğg][ıi]|cad\.?|caddesi|mah\.?|mahallesi|bulvar[ıi])[^\n]{0,25}\mno[:. ]*\d+"
-    r"|[,\n]\s*(?:[a-z]{1,2}-)?(?:\d{4,5}|\d{3} \d\d|\d\d-\d{3}|\d{4} [a-z]{2}) [^\d\s,;]{3,}(?![\w/])"
-    r"|[,\n] ?[a-z]{2} \d{5}(?:-\d{4})?\M"
+)
+_STREET_FIRST = (
+    r"\m(?:rue|avenue|av|boulevard|bd|place|chemin|all[ée]e|impasse|quai|route|cours|passage|calle|c/|avenida|avda|plaza"
+    r"|pza|paseo|carrera|via|viale|corso|piazza|vicolo|contrada|strada|rua|travessa|pra[cç]a|alameda|estrada|ulica|aleja"
+    r"|ul|al|os|pl)\M"
+)
+_STREET_JOINED = (
+    r"(?:str\.|stra(?:ss|ß)e|weg|allee|platz|gasse|ring|damm|ufer|gatan|v[äa]gen|straat|laan|plein|gracht|kade|singel"
+    r"|veien|vej|gata|katu|sok\.?|sokak|soka[ğg][ıi]|cad\.?|caddesi|mah\.?|mahallesi|bulvar[ıi])\s"
+)
+_STREET = (
+    rf"\m\d{{1,5}}[a-z]?(?: (?:bis|ter))?,? (?!(?:[gtm]b|port|pin|inch|pack|x)\M)(?:[\w'.-]+ ){{1,3}}{_STREETS}"
+    rf"|\m\d{{1,4}}(?: ?(?:bis|ter|[a-d]))?,? {_STREET_FIRST}\.? \w|{_STREET_FIRST}\.?\s?[^\d\n]{{3,40}}\d{{1,5}}"
+    rf"|\w{{2,}}[ -]?{_STREET_JOINED}(?:[^\d\n]{{0,25}}\mno[:. ]*)?\d{{1,4}} ?[a-z]?(?![\w%])"
+)
+_STREET_LIKE = f"{_STREETS}|{_STREET_FIRST}|{_STREET_JOINED}"
+_POSTAL = (
+    r"[,\n]\s*(?:[A-Z]{1,2}-)?(?:\d{4,5}|\d{3} \d\d|\d\d-\d{3}|\d{4} [A-Z]{2}) [^\d\s,;a-z][^\d\s,;]+(?![\w/])"
+    r"|[,\n] ?[A-Z]{2} \d{5}(?:-\d{4})?\M"
 )
 _PROFILE = (
     r"\m(?:linkedin\.com/(?:in|pub)/|xing\.com/profile/|facebook\.com/profile\.php|(?:twitter|x|instagram|facebook|vk"
@@ -79,9 +90,13 @@ _SECRET = (
 )
 _DAY = r"^(?:\d{4}-\d\d-\d\d|\d{1,2}[./-]\d{1,2}[./-]\d{4})$"
 _YEAR = r"CASE WHEN v ~ {day} THEN substring(v FROM '\d{{4}}')::int END"
-_CARD = r"""v ~ {digits} AND EXISTS (
+_CARD = (
+    r"""v ~ {digits} AND EXISTS (
     SELECT FROM regexp_matches(v, {digits}, 'g') m, regexp_replace(m[1], '\D', '', 'g') digits
-    WHERE CASE WHEN digits ~ {brands} THEN """ + personal_numbers.luhn("digits") + " ELSE false END)"
+    WHERE CASE WHEN digits ~ {brands} THEN """
+    + personal_numbers.luhn("digits")
+    + " ELSE false END)"
+)
 _IBAN_CHECKED = r"""v ~* {iban} AND EXISTS (
     SELECT FROM regexp_matches(v, {iban}, 'gi') m, upper(replace(m[1], ' ', '')) packed,
         substr(packed, 1, substring({countries} FROM left(packed, 2) || '(\d\d)')::int) number
@@ -95,7 +110,7 @@ _KEY = r"""is_key AND EXISTS (
     WHERE key ~ {keys} AND key !~ {about})"""
 _CONDITIONS = {
     "email": "v LIKE '%@%' AND v ~* {email}",
-    "phone": r"v ~ '\d\d' AND v ~* {anywhere}",
+    "phone": r"v ~ '\d\d' AND v ~ {anywhere} OR v ~ '0\d[\d ()/.-]{{6}}' AND v ~* {called}",
     "phone whole": r"v ~ '\d\d' AND v !~ {date} AND v ~ {whole} "
     r"AND length(regexp_replace(v, '\D', '', 'g')) BETWEEN 8 AND 18",
     "phone bare": "v ~ {bare}",
@@ -105,9 +120,9 @@ _CONDITIONS = {
     "card": _CARD,
     "code": "v ~* {iban}",
     "iban": _IBAN_CHECKED,
-    "street": r"v ~ '\d' AND v ~ '[[:alpha:]]' AND left(v, 400) ~* {street}",
+    "street": r"v LIKE '% %' AND length(v) < 300 AND v ~ '\d' AND (v ~ {postal} OR v ~* {like} AND v ~* {street})",
     "profile": "v ~ '/' AND v ~* {profile}",
-    "secret": "v ~ {secret}",
+    "secret": r"v ~ '\$|eyJ|PRIVATE|_live_|AKIA|gh._|xox' AND v ~ {secret}",
     "day": "v ~ {day}",
     "key": _KEY,
 }
@@ -126,7 +141,10 @@ _LITERALS = {
         "brands": _BRANDS,
         "iban": _IBAN,
         "countries": _IBAN_LETTERS,
+        "called": _PHONE_CALLED,
         "street": _STREET,
+        "like": _STREET_LIKE,
+        "postal": _POSTAL,
         "profile": _PROFILE,
         "secret": _SECRET,
         "day": _DAY,
@@ -152,7 +170,9 @@ def why(counts: Mapping[str, int], filled: int, *, whole_numbers: bool, keys: bo
         "an e-mail address": counts["email"],
         "a telephone number": phones if phones >= often else 0,
         "an IBAN": counts["iban"] if 5 * counts["iban"] >= counts["code"] else 0,
-        "an IP address": counts["ip"] if counts["ip"] >= often and 2 * counts["ip"] >= counts["four parts"] else 0,
+        "an IP address": counts["ip"]
+        if counts["ip"] >= often and 2 * counts["ip"] >= counts["four parts"]
+        else 0,
         "a postal address": counts["street"] if counts["street"] >= some else 0,
         "the address of a profile": counts["profile"] if counts["profile"] >= some else 0,
         "a password's hash or a key": counts["secret"],

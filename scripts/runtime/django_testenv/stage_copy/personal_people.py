@@ -12,10 +12,19 @@ _LETTERS = 400  # of a value: what is looked through
 # Letters are what is no other sign of ASCII, so any locale and script will do.
 _OTHER = r"\u0001-\u0040\u005b-\u0060\u007b-\u007f"
 _WORD = rf"(?:(?:d[aei]|v[ao]n|de[nlr]|la|le|dos|das|al|el|bin|ben|zu|zur|te[nr]|af|y|e|i) )*[^{_OTHER}a-z][^\u0001-\u0026\u0028-\u002c\u002f-\u0040\u005b-\u0060\u007b-\u007f]*"
-_TITLE = r"(?:(?:dr|mr|mrs|ms|miss|prof|ing|herr|frau|mme|m|mlle|sr|sra|srta|sig|dott|dhr|mevr|pan|pani)\.? )*"
+_TITLE = (
+    r"(?:(?:dr|mr|mrs|ms|miss|prof|ing|herr|frau|mme|m|mlle|sr|sra|srta|sig|dott|dhr|mevr|pan|pani)\.? )*"
+)
 _WHOLE = rf"^\s*{_TITLE}{_WORD}(?:,? {_WORD}){{1,4}}(?:,? (?:jr|sr|phd|md|dds|dvm|i{{1,3}})\.?)*\s*$"
 _ONE = rf"^\s*{_WORD}\s*$"
 _LOGIN = r"^@?[a-z][a-z0-9]*(?:[._-][a-z0-9]+)*$"
+# Companies and towns, though a person's name may be in theirs.
+_NO_PERSON = (
+    r"\m(?:gmbh|ag|kg|ohg|inc|llc|llp|plc|ltd|limited|corp|co|group|sons|sa|sas|sarl|srl|spa|snc|sl|bv|nv|vof|ab|as|oy|asa"
+    r"|aps|ltda|eireli|me|sti|tic|hastanesi|eczanesi|e\.v|s\.[ap]\.|a\.s|sp|z o\.o|und|and|et|associes|fils|hnos|hijos"
+    r"|school|hospital|university|college|church|street|road|museum|foundation|stiftung|partners?|associates)\M"
+    r"|&|^(?:new|north|south|east|west|port|lake|mount|saint|st|san|santa|santo|sao|bad|fort|el|la|los|las|villa|rio)\M"
+)
 # Words of a value that are listed; of a login also what it begins with, and what follows an initial. Two
 # listed words side by side, one of them a given name, are a pair.
 NAMED = sql.SQL(r"""
@@ -23,11 +32,13 @@ NAMED = sql.SQL(r"""
     SELECT unnest(string_to_array({given}, ' ')) AS word, true AS given
     UNION ALL SELECT unnest(string_to_array({surnames}, ' ')), false
 ), shown AS MATERIALIZED (
-    SELECT row_number() OVER () AS id, k, times, plain, short AND plain ~ {whole} AS whole,
-        short AND plain ~ {one} AS one, short AND plain ~ {login} AS login
-    FROM (SELECT k, times, length(v) < 80 AS short, CASE WHEN length(v) = octet_length(v) THEN left(v, {letters})
-        ELSE translate(left(v, {letters}), {accented}, {plain}) END AS plain FROM different
-        WHERE NOT is_key AND length(v) > 2 AND v ~ {letter}) x
+    SELECT row_number() OVER () AS id, k, times, plain, whole, one, login
+    FROM (SELECT k, times, CASE WHEN length(v) = octet_length(v) THEN left(v, {letters})
+            ELSE translate(left(v, {letters}), {accented}, {plain}) END AS plain, length(v) < 80 AS short
+        FROM different WHERE NOT is_key AND length(v) > 2 AND v ~ {letter}) x,
+        LATERAL (SELECT short AND plain ~ {one} AS one, short AND plain ~ {login} AS login) y,
+        LATERAL (SELECT short AND NOT one AND NOT login AND plain ~ {whole} AS whole) z
+    WHERE whole OR one OR login OR plain ~ {beside} OR plain !~ '[A-Z0-9.,;:/]'
 ), tokens AS MATERIALIZED (
     SELECT s.id, x.n, l.word, l.given FROM shown s, LATERAL (
         SELECT w, n FROM regexp_split_to_table(s.plain, {between}) WITH ORDINALITY y(w, n)
@@ -41,17 +52,21 @@ NAMED = sql.SQL(r"""
     SELECT a.id, min(a.word || b.word) AS pair FROM tokens a JOIN tokens b ON b.id = a.id AND b.n = a.n + 1
     WHERE (a.given OR b.given) AND a.word <> b.word GROUP BY a.id
 ), named AS MATERIALIZED (
-    SELECT * FROM shown LEFT JOIN hits USING (id) LEFT JOIN pairs USING (id)
+    SELECT k, times, word, one, login, whole AND NOT company AS whole, CASE WHEN NOT company THEN pair END AS pair
+    FROM shown LEFT JOIN hits USING (id) LEFT JOIN pairs USING (id),
+        LATERAL (SELECT word IS NOT NULL AND plain ~* {nobody} AS company) x
 )
 """).format(
     given=sql.Literal(" ".join(sorted(people_names.GIVEN) + sorted(people_names.GIVEN_IN_OTHER_SCRIPTS))),
     surnames=sql.Literal(" ".join(sorted(people_names.SURNAMES))),
     accented=sql.Literal(personal_names.ACCENTED + personal_names.ACCENTED.upper()),
     plain=sql.Literal(personal_names.PLAIN + personal_names.PLAIN.upper()),
+    beside=sql.Literal(rf"[^{_OTHER}a-z][^\s,]+,? [^{_OTHER}a-z]"),
     letter=sql.Literal(f"[^{_OTHER}]"),
     between=sql.Literal(f"[{_OTHER}]+"),
     letters=sql.Literal(_LETTERS),
     whole=sql.Literal(_WHOLE),
+    nobody=sql.Literal(_NO_PERSON),
     one=sql.Literal(_ONE),
     login=sql.Literal(_LOGIN),
 )
@@ -87,10 +102,13 @@ class Counts:
     pairs: int
 
 
-def why(counts: Counts, *, likely: bool) -> str:
-    """Return why a column looks like names of people; empty if it does not. `likely`: its name hints at them."""
+def why(counts: Counts, *, likely: bool, things: bool) -> str:
+    """Return why a column looks like names of people; empty if it does not.
+
+    `likely`: its name hints at them; `things`: its name hints at companies or places, which have names of people in theirs.
+    """
     few = 2 if likely else 4
-    share = 0.04 if likely else 0.2
+    share = 0.6 if things else 0.04 if likely else 0.2
     found = {
         "the form of a person's full name, with names that many people have": (
             counts.whole >= 0.5 * counts.filled
@@ -100,7 +118,7 @@ def why(counts: Counts, *, likely: bool) -> str:
         ),
         "a name that many people have": (
             counts.one >= 0.8 * counts.filled
-            and counts.one_listed >= (0.15 if likely else 0.3) * counts.one
+            and counts.one_listed >= (0.6 if things else 0.15 if likely else 0.3) * counts.one
             and counts.one_words >= few + 1,
             counts.one_listed,
         ),
@@ -111,7 +129,7 @@ def why(counts: Counts, *, likely: bool) -> str:
             counts.login_listed,
         ),
         "a given name beside a surname that many people have": (
-            counts.pair >= 0.01 * counts.filled and counts.pairs >= few,
+            not things and counts.pair >= 0.01 * counts.filled and counts.pairs >= few,
             counts.pair,
         ),
     }
