@@ -1,10 +1,11 @@
 """Names that many people have, for telling names of people in a sample from other capitalised words.
 
-They are what the statistical offices of some hundred countries report as the most frequent, as collected in
-popular-names-by-country-dataset (CC0, from Wikipedia's lists of given names and surnames), with the most
-frequent given names of whole populations, not of the newborn alone: US Social Security Administration, 1924 to
-2023, and the offices of Germany, France, Spain, Italy, the Netherlands, Poland, Sweden, Turkey and Brazil. They
-are in lower case and without accents. Names that are words, months, colours or places in English are left out.
+They are what the statistical offices of some hundred countries report as the most frequent, as
+collected in popular-names-by-country-dataset (CC0, from Wikipedia's lists of given names and
+surnames), with the most frequent given names of whole populations, not of the newborn alone: US
+Social Security Administration, 1924 to 2023, and the offices of Germany, France, Spain, Italy, the
+Netherlands, Poland, Sweden, Turkey and Brazil. They are in lower case and without accents. Names
+that are words, months, colours or places in English are left out.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ GIVEN_IN_OTHER_SCRIPTS = word_set("""
     Варвара Виктор Виктория Габриела Георги Горан Гордана Давид Дамјан Даниел Даниил Дария Дарија Дејан
     Димитър Дмитрий Драган Драгана Душан Ева Евгений Екатерина Елена Елизавета Зоран Иван Ивана Ирина
     Йоана Калоян Лев Лука Максим Мария Марија Марк Марко Мартин Матвей Матеј Медина Мила Милан Милица
-    Милош Мирјана Михаил Мұхаммед Наталья Никол Никола Нұрислам Ольга Омар Петар Полина Рая Раяна Сара
+    Милош Мирјана Михаил Мұхаммед Наталья Никол Никола Нұрислам Ольга Омар Петар Полина Рая Раяна
     Сергей Симона Снежана София Софија Стефан Татьяна Теодор Томирис Хана Юлия Әли
     """)
 SURNAMES = word_set("""

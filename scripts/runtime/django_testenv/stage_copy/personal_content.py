@@ -40,7 +40,8 @@ SELECT 'patterns', k, ARRAY[{patterns}]::bigint[], sum(times)::bigint, min({year
 FROM different GROUP BY k
 UNION ALL
 SELECT 'numbers', k, ARRAY[{numbers}]::bigint[], 0, 0, 0
-FROM (SELECT k, v, times, regexp_replace(v, '\D', '', 'g') AS d FROM different WHERE NOT is_key AND v ~ {number}) x GROUP BY k
+FROM (SELECT k, v, times, regexp_replace(v, '\D', '', 'g') AS d FROM different
+    WHERE NOT is_key AND v ~ {number}) x GROUP BY k
 UNION ALL
 SELECT 'people', k, ARRAY[{of_people}]::bigint[], 0, 0, 0 FROM named GROUP BY k
 """
@@ -108,7 +109,7 @@ class Subject:
 
 
 def why(source: Connection, table: Table, columns: Sequence[str], subject: Subject) -> dict[str, str]:
-    """Return why columns of a table look personal by a sample of their values, by column. Raise psycopg.Error."""
+    """Return why columns look personal by a sample of their values, by column. Raise psycopg.Error."""
     found: dict[str, str] = {}
     wanted = [name for name in columns if _readable(subject.types.get((table.oid, name)), subject)]
     for start in range(0, len(wanted), _AT_ONCE):

@@ -26,13 +26,14 @@ _GLUE = word_set(
 )
 # Beside a person's name these say nothing: name_of_the_customer, attendee_name_cached.
 _AROUND_NAMES = word_set(
-    "of the full de del di da complet completo cached raw display search clean lower upper normalized original local "
-    "latin ascii plain new old previous current kana text"
+    "of the full de del di da complet completo cached raw display search clean lower upper normalized "
+    "original local latin ascii plain new old previous current kana text"
 )
 _NOT_A_PERSONS_NAME = word_set("account billing shipping emergency lead profile staff player operator")
 _OF_TABLES = words_of.PEOPLE - {"account"}
 _NOT_PEOPLES_ADDRESSES = word_set(
-    "netmask subnet network gateway cidr mask range dns broadcast prefix bind listen server node router switch"
+    "netmask subnet network gateway cidr mask range dns broadcast prefix bind listen server node router "
+    "switch"
 )
 _PLACES = words_of.PLACES | words_of.WORDS[words_of.PLACE]
 _BY_MEANING = {
@@ -123,7 +124,8 @@ def names_things(table: Table, column: Column) -> bool:
 
 def _meaning(table: Table, column: Column, words: list[str]) -> str:
     """Return what the column holds of a person, by its name; empty for nothing."""
-    if _NEVER.match(column.type) or (len(words) > 1 and words[0] in words_of.BEFORE):
+    counted = words[0] in words_of.ORDINALS and _is_plural(column, words)
+    if _NEVER.match(column.type) or counted or (len(words) > 1 and words[0] in words_of.BEFORE):
         return ""
     meaning, _ = _first_meaning(words)
     if meaning in (words_of.PLACE, words_of.COORDINATES) and _is_of_places(table):
@@ -166,7 +168,7 @@ def _meaning_of_text(table: Table, words: list[str]) -> str:
 def _meaning_of_number(table: Table, column: Column, words: list[str]) -> str:
     """Return what a number holds of a person: `phones` is a count, `phone` is none."""
     meaning, word = _first_meaning(words, words_of.NUMBERS)
-    if words_of.SEXES & set(words):
+    if words[-1] in words_of.SEXES:
         return words_of.STATUS
     if any(_is_person(part) for name in _names(table) for part in _words(name)):
         if words_of.MEASURES & set(words):
@@ -174,11 +176,14 @@ def _meaning_of_number(table: Table, column: Column, words: list[str]) -> str:
         meaning = meaning or _first_meaning(words, [words_of.HEALTH])[0]
     if not meaning and words[-1] in {*_ON_THE_MAP, "zip", "pin"} and not _is_of_places(table):
         meaning = f'"{words[-1]}"'
-    counts = column.name.casefold().rstrip("_0123456789").endswith(words[-1] + "s")
     small = column.type == "smallint" and meaning != words_of.BIRTH
-    if counts or small or word in words_of.NOT_IN_NUMBERS:
+    if small or _is_plural(column, words) or word in words_of.NOT_IN_NUMBERS:
         return ""
     return meaning or (words_of.ADDRESS if _is_of_a_house(table, words) else "")
+
+
+def _is_plural(column: Column, words: list[str]) -> bool:
+    return column.name.casefold().rstrip("_0123456789").endswith(words[-1] + "s")
 
 
 def _first_meaning(words: list[str], among: Iterable[str] = tuple(words_of.WORDS)) -> tuple[str, str]:
@@ -333,4 +338,5 @@ def keys() -> str:
         if word.endswith("*")
     }
     people = "|".join(sorted(words_of.PEOPLE - {"account"}))
-    return rf"(^|_)(({'|'.join(sorted(words | joined))})s?(_|\d|$)|({'|'.join(sorted(stems))}))|^({people})_?name$"
+    whole, begun = "|".join(sorted(words | joined)), "|".join(sorted(stems))
+    return rf"(^|_)(({whole})s?(_|\d|$)|({begun}))|^({people})_?name$"

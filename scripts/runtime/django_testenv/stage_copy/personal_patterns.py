@@ -1,7 +1,6 @@
 """The patterns by which a text shows personal data: SQL over one text `v`, and how many of them are enough.
 
-What numbers match by chance (cards, IBANs, bare telephone numbers) counts by its share of what looks like it at
-all.
+What numbers match by chance (cards, IBANs, bare telephone numbers) counts by its share of what looks like it.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _PHONE_ANYWHERE = (
     r"|(?<![\w.+/-])0[1-9](?:[ .]\d\d){4}(?![ .]?\d)"
 )
 _PHONE_CALLED = (
-    r"\m(?:tel|phone|call|mobil|cell|ring|reach|whatsapp|fax|ruf|handy|appel|joign|llam|chiam|zadzwo|dzwo|bel me)"
+    r"\m(?:tel|phone|call|mobil|cell|ring|reach|whatsapp|fax|ruf|handy|appel|joign|llam|chiam|dzwo|bel me)"
     rf"[^\d\n]{{0,40}}{_NOT_A_DATE}\(?0[1-9](?:[ ()/.-]{{0,2}}\d){{7,11}}(?!\d)"
 )
 _PHONE_WHOLE = (
@@ -54,28 +53,30 @@ _IBAN_LETTERS = (
     "MK19MN20MR27MT31MU30NI28NL18NO15OM23PK24PL28PS29PT25QA29RO24RS22RU33SA24SC31SD18SE24SI19SK24SM27SO23ST25SV28"
     "TL23TN24TR26UA29VA22VG24XK20YE30"
 )
-# A street with a number, as some twenty countries write it; or a postal code beside a town, after a comma or a line.
+# A street with a number, as some twenty countries write it; or a postal code beside a town.
 _STREETS = (
-    r"\m(?:street|st|road|rd|avenue|ave|lane|ln|drive|dr|court|ct|boulevard|blvd|terrace|crescent|parkway|highway|circle"
-    r"|close|grove|gardens|mews|row|square|trail|way|alley|loop|ridge|pike|walk|plaza|cove|valley|hill|park)\M"
+    r"\m(?:street|st|road|rd|avenue|ave|lane|ln|drive|dr|court|ct|boulevard|blvd|terrace|crescent|parkway|highway"
+    r"|circle|close|grove|gardens|mews|row|square|trail|way|alley|loop|ridge|pike|walk|plaza|cove|valley|hill|park)\M"
 )
 _STREET_FIRST = (
-    r"\m(?:rue|avenue|av|boulevard|bd|place|chemin|all[ée]e|impasse|quai|route|cours|passage|calle|c/|avenida|avda|plaza"
-    r"|pza|paseo|carrera|via|viale|corso|piazza|vicolo|contrada|strada|rua|travessa|pra[cç]a|alameda|estrada|ulica|aleja"
-    r"|ul|al|os|pl)\M"
+    r"\m(?:rue|avenue|av|boulevard|bd|place|chemin|all[ée]e|impasse|quai|route|cours|passage|calle|c/|avenida|avda"
+    r"|plaza|pza|paseo|carrera|via|viale|corso|piazza|vicolo|contrada|strada|rua|travessa|pra[cç]a|alameda|estrada|ulica"
+    r"|aleja|ul|al|os|pl)\M"
 )
 _STREET_JOINED = (
     r"(?:str\.|stra(?:ss|ß)e|weg|allee|platz|gasse|ring|damm|ufer|gatan|v[äa]gen|straat|laan|plein|gracht|kade|singel"
-    r"|veien|vej|gata|katu|sok\.?|sokak|soka[ğg][ıi]|cad\.?|caddesi|mah\.?|mahallesi|bulvar[ıi])\s"
+    "|veien|vej|gata|katu|sok[.]?|sokak|soka[ğg][\u0131i]|cad[.]?|caddesi|mah[.]?|mahallesi|bulvar[\u0131i])\\s"
 )
 _STREET = (
-    rf"\m\d{{1,5}}[a-z]?(?: (?:bis|ter))?,? (?!(?:[gtm]b|port|pin|inch|pack|x)\M)(?:[\w'.-]+ ){{1,3}}{_STREETS}"
-    rf"|\m\d{{1,4}}(?: ?(?:bis|ter|[a-d]))?,? {_STREET_FIRST}\.? \w|{_STREET_FIRST}\.?\s?[^\d\n]{{3,40}}\d{{1,5}}"
+    rf"\m\d{{1,5}}[a-z]?,? (?!(?:[gtm]b|port|pin|inch|pack|x)\M)(?:[\w'.-]+ ){{1,3}}{_STREETS}"
+    rf"|\m\d{{1,4}}(?: ?(?:bis|ter|[a-d]))?,? {_STREET_FIRST}\.? \w"
+    rf"|{_STREET_FIRST}\.?\s?[^\d\n]{{3,40}}\d{{1,5}}"
     rf"|\w{{2,}}[ -]?{_STREET_JOINED}(?:[^\d\n]{{0,25}}\mno[:. ]*)?\d{{1,4}} ?[a-z]?(?![\w%])"
 )
 _STREET_LIKE = f"{_STREETS}|{_STREET_FIRST}|{_STREET_JOINED}"
 _POSTAL = (
-    r"[,\n]\s*(?:[A-Z]{1,2}-)?(?:\d{4,5}|\d{3} \d\d|\d\d-\d{3}|\d{4} [A-Z]{2}) [^\d\s,;a-z][^\d\s,;]+(?![\w/])"
+    r"[,\n]\s*(?:[A-Z]{1,2}-)?(?:\d{4,5}|\d{3} \d\d|\d\d-\d{3}|\d{4} [A-Z]{2})"
+    r" [^\d\s,;a-z][^\d\s,;]+(?![\w/])"
     r"|[,\n] ?[A-Z]{2} \d{5}(?:-\d{4})?\M"
 )
 _PROFILE = (
@@ -83,7 +84,7 @@ _PROFILE = (
     r"|tiktok|github|threads)\.(?:com|net)/@?[\w.-]{3,}/?$|t\.me/\w{4,}/?$)"
 )
 # Hashes of passwords by Django and crypt(3), and what services give their customers to sign in with.
-_SECRET = (
+_SECRETS = (
     r"^(?:pbkdf2_sha\d+|argon2\w*|scrypt|bcrypt\w*)\$|^\$(?:2[abxy]|argon2\w*|[156y])\$.{20}"
     r"|\meyJ[\w-]{10,}\.eyJ[\w-]{10,}|-----BEGIN (?:\w+ )*PRIVATE KEY-----|\m[sr]k_live_\w{16,}"
     r"|\mAKIA[A-Z0-9]{16}\M|\mgh[pousr]_\w{36}|\mxox[abprs]-[\w-]{10,}"
@@ -101,7 +102,8 @@ _IBAN_CHECKED = r"""v ~* {iban} AND EXISTS (
     SELECT FROM regexp_matches(v, {iban}, 'gi') m, upper(replace(m[1], ' ', '')) packed,
         substr(packed, 1, substring({countries} FROM left(packed, 2) || '(\d\d)')::int) number
     WHERE CASE WHEN number ~ '^[A-Z]{{2}}\d\d[A-Z0-9]{{8}}' THEN (
-        SELECT string_agg(CASE WHEN c BETWEEN '0' AND '9' THEN c ELSE (ascii(c) - 55)::text END, '' ORDER BY n)
+        SELECT string_agg(
+            CASE WHEN c BETWEEN '0' AND '9' THEN c ELSE (ascii(c) - 55)::text END, '' ORDER BY n)
         FROM regexp_split_to_table(substr(number, 5) || left(number, 4), '') WITH ORDINALITY x(c, n)
     )::numeric % 97 = 1 ELSE false END)"""
 _KEY = r"""is_key AND EXISTS (
@@ -120,7 +122,8 @@ _CONDITIONS = {
     "card": _CARD,
     "code": "v ~* {iban}",
     "iban": _IBAN_CHECKED,
-    "street": r"v LIKE '% %' AND length(v) < 300 AND v ~ '\d' AND (v ~ {postal} OR v ~* {like} AND v ~* {street})",
+    "street": r"v LIKE '% %' AND length(v) < 300 AND v ~ '\d' "
+    "AND (v ~ {postal} OR v ~* {like} AND v ~* {street})",
     "profile": "v ~ '/' AND v ~* {profile}",
     "secret": r"v ~ '\$|eyJ|PRIVATE|_live_|AKIA|gh._|xox' AND v ~ {secret}",
     "day": "v ~ {day}",
@@ -146,7 +149,7 @@ _LITERALS = {
         "like": _STREET_LIKE,
         "postal": _POSTAL,
         "profile": _PROFILE,
-        "secret": _SECRET,
+        "secret": _SECRETS,
         "day": _DAY,
         "accented": f" -{personal_names.ACCENTED}{personal_names.ACCENTED.upper()}",
         "plain": f"__{personal_names.PLAIN}{personal_names.PLAIN.upper()}",
@@ -163,7 +166,7 @@ def why(counts: Mapping[str, int], filled: int, *, whole_numbers: bool, keys: bo
     """Return why a column looks personal by the counts of CONDITIONS; empty if it does not."""
     often, some = max(1, filled // 200), max(min(_FEW, filled), filled // 10)
     phones = max(counts["phone"], counts["phone whole"])
-    if counts["phone bare"] >= _MANY and counts["phone bare"] >= 0.95 * filled:  # noqa: PLR2004  of random ids 0.64
+    if counts["phone bare"] >= _MANY and counts["phone bare"] >= 0.95 * filled:  # of random ids 0.64
         phones = max(phones, counts["phone bare"])
     found = {
         "a card number": counts["card"] if 2 * counts["card"] >= counts["long number"] else 0,

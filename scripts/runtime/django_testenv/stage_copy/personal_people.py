@@ -1,4 +1,4 @@
-"""Tell names of people in a sample from other words, by names that many people have: SQL, which the source runs."""
+"""Tell names of people in a sample from other words, by names that many people have: in SQL."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from . import people_names, personal_names
 _LETTERS = 400  # of a value: what is looked through
 # Letters are what is no other sign of ASCII, so any locale and script will do.
 _OTHER = r"\u0001-\u0040\u005b-\u0060\u007b-\u007f"
-_WORD = rf"(?:(?:d[aei]|v[ao]n|de[nlr]|la|le|dos|das|al|el|bin|ben|zu|zur|te[nr]|af|y|e|i) )*[^{_OTHER}a-z][^\u0001-\u0026\u0028-\u002c\u002f-\u0040\u005b-\u0060\u007b-\u007f]*"
+_WORD = (  # with an apostrophe, a hyphen or a point
+    rf"(?:(?:d[aei]|v[ao]n|de[nlr]|la|le|dos|das|al|el|bin|ben|zur?|te[nr]|af|[yei]) )*[^{_OTHER}a-z]"
+    r"[^\u0001-\u0026\u0028-\u002c\u002f-\u0040\u005b-\u0060\u007b-\u007f]*"
+)
 _TITLE = (
     r"(?:(?:dr|mr|mrs|ms|miss|prof|ing|herr|frau|mme|m|mlle|sr|sra|srta|sig|dott|dhr|mevr|pan|pani)\.? )*"
 )
@@ -20,9 +23,9 @@ _ONE = rf"^\s*{_WORD}\s*$"
 _LOGIN = r"^@?[a-z][a-z0-9]*(?:[._-][a-z0-9]+)*$"
 # Companies and towns, though a person's name may be in theirs.
 _NO_PERSON = (
-    r"\m(?:gmbh|ag|kg|ohg|inc|llc|llp|plc|ltd|limited|corp|co|group|sons|sa|sas|sarl|srl|spa|snc|sl|bv|nv|vof|ab|as|oy|asa"
-    r"|aps|ltda|eireli|me|sti|tic|hastanesi|eczanesi|e\.v|s\.[ap]\.|a\.s|sp|z o\.o|und|and|et|associes|fils|hnos|hijos"
-    r"|school|hospital|university|college|church|street|road|museum|foundation|stiftung|partners?|associates)\M"
+    r"\m(?:gmbh|ag|kg|ohg|inc|llc|llp|plc|ltd|limited|corp|co|group|sons|sa|sas|sarl|srl|spa|snc|sl|bv|nv|vof|ab|as|oy"
+    r"|asa|aps|ltda|eireli|me|sti|tic|hastanesi|eczanesi|e\.v|s\.[ap]\.|a\.s|sp|z o\.o|und|and|et|associes"
+    r"|fils|hnos|hijos|school|hospital|university|college|church|street|road|museum|foundation|stiftung|partners?|associates)\M"
     r"|&|^(?:new|north|south|east|west|port|lake|mount|saint|st|san|santa|santo|sao|bad|fort|el|la|los|las|villa|rio)\M"
 )
 # Words of a value that are listed; of a login also what it begins with, and what follows an initial. Two
@@ -43,7 +46,8 @@ NAMED = sql.SQL(r"""
     SELECT s.id, x.n, l.word, l.given FROM shown s, LATERAL (
         SELECT w, n FROM regexp_split_to_table(s.plain, {between}) WITH ORDINALITY y(w, n)
         UNION ALL SELECT part, -10 FROM (SELECT substring(s.plain FROM '[a-z]+')) z(w),
-            LATERAL (SELECT left(w, n) FROM generate_series(5, length(w) - 1) n UNION ALL SELECT substr(w, 2)) p(part)
+            LATERAL (SELECT left(w, n) FROM generate_series(5, length(w) - 1) n
+                UNION ALL SELECT substr(w, 2)) p(part)
         WHERE s.login AND length(w) BETWEEN 5 AND 30 AND length(part) > 3
     ) x JOIN listed l ON l.word = lower(x.w COLLATE "C")
 ), hits AS (
@@ -52,7 +56,8 @@ NAMED = sql.SQL(r"""
     SELECT a.id, min(a.word || b.word) AS pair FROM tokens a JOIN tokens b ON b.id = a.id AND b.n = a.n + 1
     WHERE (a.given OR b.given) AND a.word <> b.word GROUP BY a.id
 ), named AS MATERIALIZED (
-    SELECT k, times, word, one, login, whole AND NOT company AS whole, CASE WHEN NOT company THEN pair END AS pair
+    SELECT k, times, word, one, login, whole AND NOT company AS whole,
+        CASE WHEN NOT company THEN pair END AS pair
     FROM shown LEFT JOIN hits USING (id) LEFT JOIN pairs USING (id),
         LATERAL (SELECT word IS NOT NULL AND plain ~* {nobody} AS company) x
 )
@@ -86,7 +91,7 @@ COUNTS = sql.SQL("""
 
 @dataclass(frozen=True)
 class Counts:
-    """The numbers of a sample's values that look like names, those with a listed word, and different words."""
+    """Of a sample's values, how many look like names, how many have a listed word, and different words."""
 
     filled: int
     whole: int
@@ -105,7 +110,8 @@ class Counts:
 def why(counts: Counts, *, likely: bool, things: bool) -> str:
     """Return why a column looks like names of people; empty if it does not.
 
-    `likely`: its name hints at them; `things`: its name hints at companies or places, which have names of people in theirs.
+    `likely`: the column's name hints at them; `things`: it hints at companies or places, which may be called
+    after people.
     """
     few = 2 if likely else 4
     share = 0.6 if things else 0.04 if likely else 0.2
