@@ -36,12 +36,12 @@ _COUNTS = sql.SQL(
     r"""
 , different AS MATERIALIZED (SELECT k, v, is_key, count(*) AS times FROM vals GROUP BY k, v, is_key)
 {people}
-SELECT 'patterns', k, ARRAY[{patterns}]::bigint[], sum(times)::bigint, min({year}), max({year})
-FROM different GROUP BY k
-UNION ALL
 SELECT 'numbers', k, ARRAY[{numbers}]::bigint[], 0, 0, 0
 FROM (SELECT k, v, times, regexp_replace(v, '\D', '', 'g') AS d FROM different
     WHERE NOT is_key AND v ~ {number}) x GROUP BY k
+UNION ALL
+SELECT 'patterns', k, ARRAY[{patterns}]::bigint[], sum(times)::bigint, min({year}), max({year})
+FROM different GROUP BY k
 UNION ALL
 SELECT 'people', k, ARRAY[{of_people}]::bigint[], 0, 0, 0 FROM named GROUP BY k
 """

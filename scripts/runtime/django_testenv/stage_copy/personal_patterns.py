@@ -71,7 +71,8 @@ _STREET = (
     rf"\m\d{{1,5}}[a-z]?,? (?!(?:[gtm]b|port|pin|inch|pack|x)\M)(?:[\w'.-]+ ){{1,3}}{_STREETS}"
     rf"|\m\d{{1,4}}(?: ?(?:bis|ter|[a-d]))?,? {_STREET_FIRST}\.? \w"
     rf"|{_STREET_FIRST}\.?\s?[^\d\n]{{3,40}}\d{{1,5}}"
-    rf"|\w{{2,}}[ -]?{_STREET_JOINED}(?:[^\d\n]{{0,25}}\mno[:. ]*)?\d{{1,4}} ?[a-z]?(?![\w%])"
+    rf"|\m(?!(?:sitz|park|steh|stell|lager)platz)\w{{2,}}[ -]?{_STREET_JOINED}"
+    rf"(?:[^\d\n]{{0,25}}\mno[:. ]*)?\d{{1,4}} ?[a-z]?(?![\w%])"
 )
 _STREET_LIKE = f"{_STREETS}|{_STREET_FIRST}|{_STREET_JOINED}"
 _POSTAL = (

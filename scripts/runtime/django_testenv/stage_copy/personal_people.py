@@ -25,7 +25,8 @@ _LOGIN = r"^@?[a-z][a-z0-9]*(?:[._-][a-z0-9]+)*$"
 _NO_PERSON = (
     r"\m(?:gmbh|ag|kg|ohg|inc|llc|llp|plc|ltd|limited|corp|co|group|sons|sa|sas|sarl|srl|spa|snc|sl|bv|nv|vof|ab|as|oy"
     r"|asa|aps|ltda|eireli|me|sti|tic|hastanesi|eczanesi|e\.v|s\.[ap]\.|a\.s|sp|z o\.o|und|and|et|associes"
-    r"|fils|hnos|hijos|school|hospital|university|college|church|street|road|museum|foundation|stiftung|partners?|associates)\M"
+    r"|fils|hnos|hijos|school|hospital|university|college|church|street|road|museum|foundation|stiftung"
+    r"|partners?|associates)\M"
     r"|&|^(?:new|north|south|east|west|port|lake|mount|saint|st|san|santa|santo|sao|bad|fort|el|la|los|las|villa|rio)\M"
 )
 # Words of a value that are listed; of a login also what it begins with, and what follows an initial. Two
