@@ -63,7 +63,7 @@ COLUMNS: dict[str, tuple[Value, str]] = {
     ),
     **{what.replace(" ", "_"): (number, what) for what, number in made.NUMBERS.items()},
     # What comes near.
-    "products": (one_of("Oak Table", "Victoria Sponge Cake", "Rose Soap", "Jack Plug", "Winter Jacket XL"), ""),
+    "products": (one_of("Oak Table", "Victoria Sponge Cake", "Rose Soap", "Winter Jacket XL"), ""),
     "companies": (lambda r: f"{made.pair(r)[1]} {r.choice(['GmbH', 'Ltd', '& Sons', 'SA'])}", ""),
     "towns": (one_of("Paris", "Florence", "San Antonio", "Berlin", "Georgia", "Lyon", "Fort Worth"), ""),
     "topics": (one_of("Release Notes", "Reset Your Password", "Weekly Report", "Order Shipped"), ""),

@@ -223,7 +223,8 @@ def test_a_personal_column_without_a_rule_is_refused_when_rules_are_required(
     assert done.stdout == ""
     assert done.stderr == (
         "CommandError: --require-mask: public.shop_customer.email (its name: an e-mail address) looks "
-        'personal and has no rule: give each one in STAGE_COPY["mask"], or "keep" if its values may be copied\n'
+        'personal and has no rule: give each one in STAGE_COPY["mask"], or "keep" if its values may be '
+        "copied\n"
     )
     assert target.servers() == before
     done = target.manage(RULES, "--require-mask")

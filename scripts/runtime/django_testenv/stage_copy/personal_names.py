@@ -75,7 +75,7 @@ _NUMBER = re.compile(r"^(integer|smallint|bigint|numeric|real|double precision|m
 # Of these types, only what has this meaning is personal.
 _ONLY = ((re.compile(r"^(date|time)"), words_of.BIRTH), (re.compile(r"^uuid"), words_of.SECRET))
 _ON_THE_MAP = ("lat", "lng", "lon")
-_NOT_SHORT = word_set("card call post titul titulo")
+_NOT_SHORT = word_set("card call post data code titul titulo")
 _MAY_BE_SHORT = [
     word.strip("*")
     for meaning in (words_of.NAME, words_of.BIRTH, words_of.ADDRESS, words_of.PHONE, words_of.NUMBER)
@@ -141,7 +141,9 @@ def _meaning(table: Table, column: Column, words: list[str]) -> str:
 
 
 def _meaning_beside_about(table: Table, column: Column, words: list[str], meaning: str) -> str:
-    """Return what `passport_id` and `photo_url` hold of a person; empty for `email_template`."""
+    """Return what `passport_id`, `photo_url` and `height` hold of a person; empty for `email_template`."""
+    if words[-1] in words_of.MEASURES and of_people(table):
+        return _meaning_of_number(table, column, words) if _NUMBER.match(column.type) else ""
     if words[-1] == "id" and meaning in (words_of.NUMBER, words_of.EMAIL) and _TEXT.match(column.type):
         return meaning
     pictures = words[-1] in ("url", "uri") and words[-2:-1] and words[-2] in words_of.OF_PEOPLE
@@ -162,7 +164,9 @@ def _meaning_of_text(table: Table, words: list[str]) -> str:
     people = of_people(table) or len(core) < len(words)
     if core[-1] in ("path", "file") and core[:-1]:
         core = core[:-1]
-    return _OF_EACH if people and (core[-1] in words_of.OF_PEOPLE or _is_short_for(core[-1])) else ""
+    if not people or any(_among(word, words_of.THINGS) for word in core):
+        return ""
+    return _OF_EACH if core[-1] in words_of.OF_PEOPLE or _is_short_for(core[-1]) else ""
 
 
 def _meaning_of_number(table: Table, column: Column, words: list[str]) -> str:

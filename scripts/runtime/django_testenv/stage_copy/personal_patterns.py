@@ -165,7 +165,7 @@ _FEW, _MANY = 3, 10
 
 def why(counts: Mapping[str, int], filled: int, *, whole_numbers: bool, keys: bool) -> str:
     """Return why a column looks personal by the counts of CONDITIONS; empty if it does not."""
-    often, some = max(1, filled // 200), max(min(_FEW, filled), filled // 10)
+    often, some = max(1, filled // 200), max(min(_FEW, filled), filled // 30)
     phones = max(counts["phone"], counts["phone whole"])
     if counts["phone bare"] >= _MANY and counts["phone bare"] >= 0.95 * filled:  # of random ids 0.64
         phones = max(phones, counts["phone bare"])
@@ -175,7 +175,7 @@ def why(counts: Mapping[str, int], filled: int, *, whole_numbers: bool, keys: bo
         "a telephone number": phones if phones >= often else 0,
         "an IBAN": counts["iban"] if 5 * counts["iban"] >= counts["code"] else 0,
         "an IP address": counts["ip"]
-        if counts["ip"] >= often and 2 * counts["ip"] >= counts["four parts"]
+        if counts["ip"] >= often and 4 * counts["ip"] >= 3 * counts["four parts"]
         else 0,
         "a postal address": counts["street"] if counts["street"] >= some else 0,
         "the address of a profile": counts["profile"] if counts["profile"] >= some else 0,

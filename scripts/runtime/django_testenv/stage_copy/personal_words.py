@@ -40,7 +40,7 @@ WORDS: dict[str, frozenset[str]] = {
         birth birthplace *birthdate* *birthday* born dob bday yob *geburt* *geboort* geboor* geboren geb
         gebdat gebdatum gebort *naissanc* naiss* nacim* *nacimient* nascim* *nascita* dtnasc* nasc nac
         *urodz* dogum* fodelse* fodsels* fodt fodd syntyma* narozeni nastere szuletes* rojstv* rodjenj*
-        dataur tanggallahir lahir deceas* deathdate death died sterbedat* todesdatum todestag verstorben*
+        tanggallahir lahir deceas* deathdate death died sterbedat* todesdatum todestag verstorben*
         deces decede* fallecimient* defuncion obito morte zgonu zgon overleden overlijden* olum vefat
         syntymaaika syntymapaiva syntymapaikka szulet* nasterii nasten rodjenja rodenja rozhdeniya ngaysinh
         genisis gennisis narozen* narodenia umrl* smrti kuollut halal* decedat*
@@ -145,7 +145,7 @@ PAIRS: dict[str, frozenset[tuple[str, ...]]] = {
         sur_name middle_initial account_holder card_holder display_name family_name father_name first_name
         full_name given_name holder_name initial_name last_name legal_name maiden_name middle_name
         mother_name nick_name preferred_name real_name screen_name user_name konto_inhaber anne_adi baba_adi
-        vor_name nach_name nom_usage nom_marital de_famille jeune_fille nome_completo nombre_completo
+        vor_name nach_name nom_usage nom_marital de_famille jeune_fille nom_famille nome_completo nombre_completo
         nom_complet volledige_naam osoba_kontaktowa titular_cuenta nome_mae nome_pai ad_soyad birth_name
         prefered_name known_as signed_by contact_person
         """),
