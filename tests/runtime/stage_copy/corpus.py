@@ -18,7 +18,8 @@ from psycopg import sql
 from tests.runtime.stage_copy import made_people
 
 _WORDS = """
-    ship paint order green winter cable ready metal late harbour update valve counter label signal parcel route
+    ship paint order green winter cable ready metal late harbour update valve counter label signal parcel
+    route
 """.split()  # noqa: SIM905  a list of words
 _HOSTS = ["corp.com", "firm.co.uk", "mailbox.org", "post.de", "example.com", "uni-wien.ac.at"]
 _IBANS = {"DE": 18, "NL": 14, "GB": 18, "FR": 23, "AT": 16, "ES": 20}
@@ -142,12 +143,12 @@ _MEANINGS = {
     "numeric": "salary monthly_wage gehalt salaire salario stipendio wynagrodzenie maas",
     "int8": "ssn phone card_number bsn telefon",
 }
-_BEFORE = ["", "", "", "customer_", "billing_", "primary_", "old_", "contact_", "kunden_", "cliente_", "client_"]
+_BEFORE = ["", "", "", "customer_", "billing_", "primary_", "old_", "contact_", "kunden_", "client_"]
 _AFTER = ["", "", "", "_1", "_2", "_old", "_raw", "_text"]
 # What makes something else of a personal word, or of a thing that has a name.
 _NEAR = {
-    "text": "{thing}_name {personal}_template {personal}_type {personal}_format {personal}_label {personal}_status "
-    "{personal}_provider {personal}_regex has_{personal} show_{personal} tipo_{personal} max_{personal} "
+    "text": "{thing}_name {personal}_template {personal}_type {personal}_format {personal}_label "
+    "{personal}_status {personal}_provider {personal}_regex has_{personal} show_{personal} tipo_{personal} max_{personal} "
     "{thing}_code {thing}_title {thing}_url {thing} {thing}_version {thing}_note",
     "bool": "{personal}_verified {personal}_required has_{personal}",
     "int4": "{personal}_count {personal}_id {personal}_length {thing}_id {thing}_count",

@@ -19,7 +19,6 @@ _SHORT_PARTS = word_set(
     "id no nr ip of num tel fax dob zip ssn sex gsm geb plz api key tax cvc otp dni cpf bsn pin"
 )  # of words like phoneno
 _LONG_PART = 4  # letters of any other part
-_LONG_PEOPLE = tuple(word for word in words_of.PEOPLE if len(word) > 5)  # noqa: PLR2004  "shopcustomer"
 _GLUE = word_set(
     "year line remote host peer hash value text of the a no nr id number code num name user date my is old "
     "new home work primary secondary main last"
@@ -29,8 +28,10 @@ _AROUND_NAMES = word_set(
     "of the full de del di da complet completo cached raw display search clean lower upper normalized "
     "original local latin ascii plain new old previous current kana text"
 )
+_OF_NAMES = ("emergency", "billing", "shipping", "last", "first")
 _NOT_A_PERSONS_NAME = word_set("account billing shipping emergency lead profile staff player operator")
-_OF_TABLES = words_of.PEOPLE - {"account"}
+_OF_TABLES = words_of.PEOPLE - {"account", "tenant"}  # which may be a company's
+_LONG_PEOPLE = tuple(word for word in _OF_TABLES if len(word) > 5)  # noqa: PLR2004  "shopcustomer"
 _NOT_PEOPLES_ADDRESSES = word_set(
     "netmask subnet network gateway cidr mask range dns broadcast prefix bind listen server node router "
     "switch"
@@ -181,19 +182,25 @@ def _meaning_of_number(table: Table, column: Column, words: list[str]) -> str:
     if not meaning and words[-1] in {*_ON_THE_MAP, "zip", "pin"} and not _is_of_places(table):
         meaning = f'"{words[-1]}"'
     small = column.type == "smallint" and meaning != words_of.BIRTH
+    if not small and _is_of_a_house(table, words):
+        return words_of.ADDRESS
     if small or _is_plural(column, words) or word in words_of.NOT_IN_NUMBERS:
         return ""
-    return meaning or (words_of.ADDRESS if _is_of_a_house(table, words) else "")
+    return meaning
 
 
 def _is_plural(column: Column, words: list[str]) -> bool:
-    return column.name.casefold().rstrip("_0123456789").endswith(words[-1] + "s")
+    return column.name.casefold().rstrip("_0123456789").endswith((words[-1] + "s", words[-1] + "es"))
 
 
 def _first_meaning(words: list[str], among: Iterable[str] = tuple(words_of.WORDS)) -> tuple[str, str]:
     """Return the first meaning of a word, or of two together, and the word that has it; empty for none."""
     for at, word in enumerate(words):
-        pair = _pair(words[at : at + 2])
+        pair, joined = _pair(words[at : at + 2]), _pair([word, *words[at + 2 : at + 3]])
+        if (
+            words[at + 1 : at + 2] and words[at + 1] in _AROUND_NAMES and joined in _PAIRS
+        ):  # permis_de_conduire
+            pair = joined
         for meaning in among:
             if pair in _PAIRS_BY_MEANING.get(meaning, ()):
                 taken_back = words_of.MORE_ABOUT & set(words[at + 2 :])
@@ -218,11 +225,12 @@ def _pair(words: list[str]) -> tuple[str, ...]:
 
 
 def _is_of_a_house(table: Table, words: list[str]) -> bool:
-    """Return True for `house_number` and `nr_lokalu`, and for `numero` in a table that has a street."""
-    if len(words) == 1 and words[0] in words_of.ORDINALS:
-        return any(_first_meaning(_words(column.name), [words_of.ADDRESS])[0] for column in table.columns)
+    """Return True for `house_number` and `nr_lokalu`, and for `numero` in a table that has `via`."""
+    if len(words) == 1 and words[0] in words_of.ORDINALS | {"via"}:
+        others = [set(_words(column.name)) for column in table.columns]
+        return any(other & (words_of.STREETS | words_of.HOUSES) for other in others if other != set(words))
     return any(
-        {one, other} & words_of.ORDINALS and {one, other} & words_of.HOUSES
+        {one, other} & words_of.ORDINALS and {one, other} & (words_of.HOUSES | words_of.STREETS)
         for one, other in zip(words, words[1:])
     )
 
@@ -244,16 +252,12 @@ def _is_a_persons_name(table: Table, words: list[str]) -> bool:
     short = words in (["first"], ["last"]) or bool(initial)
     if not words_of.NAMES & set(words) and not short:
         return False
-    others = [
-        word for word in words if word not in words_of.NAMES | _AROUND_NAMES and len(word) > 1
-    ]  # f_name
-    if others and all(
-        _is_person(one) or one in ("emergency", "billing", "shipping", "last", "first") for one in others
-    ):
+    people = [part for name in _names(table) for part in _words(name) if _is_person(part)]
+    others = [word for word in words if word not in words_of.NAMES | _AROUND_NAMES]
+    others = [word for word in others if not any(person.startswith(word) for person in people)]  # nom_etu
+    if others and all(_is_person(one) or one in _OF_NAMES for one in others):
         return set(others) - _NOT_A_PERSONS_NAME != set() or bool({"billing", "shipping"} & set(others))
-    of_person = any(_is_person(part) for name in _names(table) for part in _words(name)) or _has_a_person(
-        table
-    )
+    of_person = bool(people) or _has_a_person(table)
     return (of_person and (not others or short)) or (short and len(words) > 1)
 
 

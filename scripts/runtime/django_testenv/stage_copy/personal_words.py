@@ -35,6 +35,7 @@ WORDS: dict[str, frozenset[str]] = {
         civilite titulaire cardholder kontoinhaber ansprechpartner* patronym* otchestvo familiya imya onoma
         eponymo salutation priezvisko *prijmeni prezime prezimen* vorn nachn hoten tenkhach primerapellido
         kunstnername kallenavn smeknamn jmenoprijmeni onomateponymo familia epitheto
+        postnom
         """),
     BIRTH: word_set("""
         birth birthplace *birthdate* *birthday* born dob bday yob *geburt* *geboort* geboor* geboren geb
@@ -55,6 +56,7 @@ WORDS: dict[str, frozenset[str]] = {
         lieferadr* rechnungsadr* adresa adresy adrese ulici lahiosoite postinro postinum* postiosoite
         hazszam utca irsz iranyitosz* diachi dieuthinsi dieuthynsi kucni kucnibroj popisne orientacni ruelle
         hausn jalan kelurahan kecamatan
+        cp zipcod
         """),
     PLACE: word_set("""
         town city stad stadt ville citta cidade ciudad miasto miejscowosc localidad localidade *wohnort* ort
@@ -85,6 +87,7 @@ WORDS: dict[str, frozenset[str]] = {
         rodne oib jmbg cccd cmnd taj szemelyi adoszam adoazonosito afm amka egn pasport* plaka targa
         immatriculation kfz regnr spz rendszam registrationplate tck tckno tc passnummer fnr personid adhar
         aadhar
+        svnr sozialvers avs ahv
         """),
     ACCOUNT: word_set("""
         iban cvc cvv *kontonum* kontonr *kontonr bankverbindung bankkonto bankaccount rekeningn*
@@ -114,6 +117,7 @@ WORDS: dict[str, frozenset[str]] = {
         citizenship marital *familienstand* *zivilstand* *burgerlijke* conjoint estadocivil civilstand
         sivilstatus medeni political sexual* mariage criminal conviction* gioitinh agama kelamin spol nemi
         neme uskonto narodnost allampolg* kansalaisuus cetatenie drzavljanstvo
+        perkawinan
         """),
     LOGIN: word_set("""
         username login uname screenname *benutzername* gebruikersnaam anvandarnamn brukernavn kullaniciadi
@@ -125,6 +129,7 @@ WORDS: dict[str, frozenset[str]] = {
         parolasi sifre* senha* *losenord* adgangskod* wachtwoord* psw pswd haslo motdepasse contrasen*
         salasana jelszo heslo secret token tokens credential* cookie* otp totp signature lozinka parol
         *salasana matkhau katasandi
+        mdp
         """),
     ONLINE: word_set(
         "ip ips ipv ipaddr ipaddress* clientip remoteip useragent skype facebook linkedin instagram"
@@ -145,9 +150,11 @@ PAIRS: dict[str, frozenset[tuple[str, ...]]] = {
         sur_name middle_initial account_holder card_holder display_name family_name father_name first_name
         full_name given_name holder_name initial_name last_name legal_name maiden_name middle_name
         mother_name nick_name preferred_name real_name screen_name user_name konto_inhaber anne_adi baba_adi
-        vor_name nach_name nom_usage nom_marital de_famille jeune_fille nom_famille nome_completo nombre_completo
+        vor_name nach_name nom_usage nom_marital de_famille jeune_fille nom_famille nome_completo
+        nombre_completo
         nom_complet volledige_naam osoba_kontaktowa titular_cuenta nome_mae nome_pai ad_soyad birth_name
         prefered_name known_as signed_by contact_person
+        nama_depan nama_belakang
         """),
     BIRTH: pair_set(
         "born_on fecha_nac data_nasc dt_nasc fec_nac date_naiss of_death death_date tgl_lahir d_o"
@@ -155,6 +162,7 @@ PAIRS: dict[str, frozenset[tuple[str, ...]]] = {
     ADDRESS: pair_set("""
         code_postal codigo_postal kod_poczt cod_postale zip_code post_code postal_code street_name
         kod_pocztowy address_line code_post cod_postal
+        zip_cod
         """),
     COORDINATES: pair_set("geo_point geo_location"),
     PHONE: pair_set("""
@@ -173,7 +181,7 @@ PAIRS: dict[str, frozenset[tuple[str, ...]]] = {
         employee_no staff_number staff_no numero_documento student_number student_no member_number
         membership_number patient_number medical_record id_document num_lic document_number voter_id
         pan_number policy_holder num_secu numero_secu vehicle_plate plate_no plate_number emirates_id
-        civil_id
+        civil_id identifiant_officiel
         """),
     ACCOUNT: pair_set("""
         acct_no acct_number acct_nr bank_acct bank_acc acc_no acc_number routing_no account_no account_nr
@@ -240,9 +248,13 @@ PEOPLE = word_set("""
     ejer agare gaest gjest hospede huesped invitado ospite misafir captain pilote piloto fahrer chauffeur
     conducteur conductor motorista kierowca sofor kuljettaja ridic jezdec spieler joueur jugador jogador
     giocatore speler zawodnik elternteil enfant hijo figlio filho dziecko cocuk voogd tuteurlegal
+    assure assicurato versicherter asegurado segurado betreuer penulis pengarang
     """)
 NAMES = word_set("name nombre nom nome naam namn ad adi isim navn nimi nev nume jmeno meno ime nama imie")
 # A number of a house or a flat: numer_budynku, nr_lokalu, house_number.
+STREETS = word_set(
+    "street rue rua calle strasse straat via ulica ulice ulicy utca sokak cadde gata logradouro"
+)
 HOUSES = word_set("""
     house flat apartment apt building budynku lokalu mieszkania domu casa exterior interior civico hus haus
     huis maison door unit bina daire kapi ap apto apartamento byt popisne lakas
