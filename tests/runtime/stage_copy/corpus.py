@@ -148,7 +148,8 @@ _AFTER = ["", "", "", "_1", "_2", "_old", "_raw", "_text"]
 # What makes something else of a personal word, or of a thing that has a name.
 _NEAR = {
     "text": "{thing}_name {personal}_template {personal}_type {personal}_format {personal}_label "
-    "{personal}_status {personal}_provider {personal}_regex has_{personal} show_{personal} tipo_{personal} max_{personal} "
+    "{personal}_status {personal}_provider {personal}_regex has_{personal} show_{personal} "
+    "tipo_{personal} max_{personal} "
     "{thing}_code {thing}_title {thing}_url {thing} {thing}_version {thing}_note",
     "bool": "{personal}_verified {personal}_required has_{personal}",
     "int4": "{personal}_count {personal}_id {personal}_length {thing}_id {thing}_count",

@@ -28,6 +28,11 @@ def looks(name: str, type_: str, of: str = "shop_thing") -> bool:
     return bool(personal_names.why(table(of), Column(name, type_)))
 
 
+def looks_in(of: str, column: str) -> bool:
+    name, type_ = column.split(":")
+    return looks(name, type_, of)
+
+
 PERSONAL = [
     "ssn:integer",
     "salary:numeric",
@@ -198,23 +203,23 @@ def test_the_words_for_a_name_are_those_of_more_languages(of: str, column: str, 
     ],
 )
 def test_a_table_is_known_to_be_of_people_by_its_other_columns(column: str, beside: str) -> None:
-    columns = [Column(*each.split(":")) for each in (column, beside)]
+    columns = [Column(name, type_) for name, _, type_ in (each.partition(":") for each in (column, beside))]
     assert personal_names.why(table("thing", *columns), columns[0])
     assert not personal_names.why(table("thing", columns[0]), columns[0])
 
 
 @pytest.mark.parametrize("column", ["height:integer", "sick_note:text", "avatar_url:text", "altura:numeric"])
 def test_a_table_of_people_says_of_each_what_means_nothing_elsewhere(column: str) -> None:
-    assert looks(*column.split(":"), of="patients")
-    assert looks(*column.split(":"), of="pracownicy")
-    assert not looks(*column.split(":"), of="shop_product")
+    assert looks_in("patients", column)
+    assert looks_in("pracownicy", column)
+    assert not looks_in("shop_product", column)
 
 
 @pytest.mark.parametrize("column", ["city:text", "latitude:numeric", "lat:numeric"])
 def test_the_town_and_the_position_of_a_place_are_nobodys(column: str) -> None:
-    assert looks(*column.split(":"), of="profile")
-    assert not looks(*column.split(":"), of="weather_stations")
-    assert not looks(*column.split(":"), of="venue")
+    assert looks_in("profile", column)
+    assert not looks_in("weather_stations", column)
+    assert not looks_in("venue", column)
 
 
 def test_the_reason_says_what_the_name_means() -> None:

@@ -47,7 +47,7 @@ WORDS: dict[str, frozenset[str]] = {
         genisis gennisis narozen* narodenia umrl* smrti kuollut halal* decedat*
         """),
     ADDRESS: word_set("""
-        address addresses addr adr *streetaddr* street streetname *homeaddress* postal postalcode postcode
+        address addr adr *streetaddr* street streetname *homeaddress* postal postalcode postcode
         zipcode *anschrift* *strasse* *straat* hausnr *hausnum* *huisnum* plz *postleit* adress* *adresse*
         *adres indirizz* direccion* domicil* enderec* residenza rue calle rua ulica ulicy adres* adresi
         sokak cadde mahalle* gata *gatuadr* *postnummer* postnr kodpocztowy bairro cep haslnum bostads*
@@ -57,6 +57,7 @@ WORDS: dict[str, frozenset[str]] = {
         hazszam utca irsz iranyitosz* diachi dieuthinsi dieuthynsi kucni kucnibroj popisne orientacni ruelle
         hausn jalan kelurahan kecamatan
         cp zipcod
+        civico
         """),
     PLACE: word_set("""
         town city stad stadt ville citta cidade ciudad miasto miejscowosc localidad localidade *wohnort* ort
@@ -88,6 +89,7 @@ WORDS: dict[str, frozenset[str]] = {
         immatriculation kfz regnr spz rendszam registrationplate tck tckno tc passnummer fnr personid adhar
         aadhar
         svnr sozialvers avs ahv
+        nrc nic
         """),
     ACCOUNT: word_set("""
         iban cvc cvv *kontonum* kontonr *kontonr bankverbindung bankkonto bankaccount rekeningn*
@@ -155,6 +157,7 @@ PAIRS: dict[str, frozenset[tuple[str, ...]]] = {
         nom_complet volledige_naam osoba_kontaktowa titular_cuenta nome_mae nome_pai ad_soyad birth_name
         prefered_name known_as signed_by contact_person
         nama_depan nama_belakang
+        achter_naam voor_naam
         """),
     BIRTH: pair_set(
         "born_on fecha_nac data_nasc dt_nasc fec_nac date_naiss of_death death_date tgl_lahir d_o"
@@ -249,6 +252,7 @@ PEOPLE = word_set("""
     conducteur conductor motorista kierowca sofor kuljettaja ridic jezdec spieler joueur jugador jogador
     giocatore speler zawodnik elternteil enfant hijo figlio filho dziecko cocuk voogd tuteurlegal
     assure assicurato versicherter asegurado segurado betreuer penulis pengarang
+    leerling
     """)
 NAMES = word_set("name nombre nom nome naam namn ad adi isim navn nimi nev nume jmeno meno ime nama imie")
 # A number of a house or a flat: numer_budynku, nr_lokalu, house_number.
@@ -269,6 +273,7 @@ OF_PEOPLE = word_set("""
     contato kontakt recapito residence location place plaats comune municipio commune gemeente gemeinde
     landmark landmarks apartamento apartment pass citizenship age weight height religion bloodtype moradia
     residencia tunnus
+    kon komentarz kommentar commento comentario
     """)
 MEASURES = word_set("""
     age alter edad idade eta leeftijd wiek yas alder ikasi weight height bmi altura estatura talla peso
@@ -285,6 +290,8 @@ THINGS = word_set("""
     category campaign event project title venue team club street road bank publisher manufacturer vendor
     supplier university college faculty department dealer restaurant airline studio label tradingname catena
     casa
+    org butik butiken tillverkare hersteller fabricant fabricante fornecedor proveedor fornitore
+    leverancier lieferant leverantor producent producer dostawca tedarikci fournisseur
     """)
 # A number is personal by these meanings alone; a date by that of a birth; nothing in a smallint but a year.
 NUMBERS = (BIRTH, ADDRESS, COORDINATES, PHONE, NUMBER, ACCOUNT, PAY)
