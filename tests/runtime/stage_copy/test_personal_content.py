@@ -128,5 +128,24 @@ def test_dates_of_long_ago_are_births_in_a_table_of_people_alone(found: dict[tup
     }
 
 
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_source_of_another_encoding_is_looked_at(copies: Copies, encoding: str) -> None:
+    source = f"by_content_{encoding.lower()}"
+    copies.source_server.run(f"CREATE DATABASE {source} TEMPLATE template0 ENCODING '{encoding}'")
+    try:
+        with copies.source_server.connect(source) as connection:
+            connection.execute("SET client_encoding = UTF8")
+            connection.execute(b"CREATE TABLE doc (value1 text, value2 text)")
+            for name in ("Anna Weber", "Thomas Koch", "Maria Silva", "Lars Jansen", "Laura Rossi"):
+                row = f"INSERT INTO doc VALUES ('grün, ada@corp.com', '{name}')"
+                connection.execute(row.encode())
+            found = personal.findings(
+                connection, catalogue.tables(connection), Options.read({}, key="made-up")
+            )
+            assert [one.column for one in found] == ["value1", "value2"]
+    finally:
+        copies.source_server.run(f"DROP DATABASE {source} WITH (FORCE)")
+
+
 def test_no_reason_shows_a_value(found: dict[tuple[str, str], str]) -> None:
     assert not [why for why in found.values() for first, last in made.PAIRS if f"{first} {last}" in why]

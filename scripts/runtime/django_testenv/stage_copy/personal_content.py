@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -111,12 +112,13 @@ class Subject:
 def why(source: Connection, table: Table, columns: Sequence[str], subject: Subject) -> dict[str, str]:
     """Return why columns look personal by a sample of their values, by column. Raise psycopg.Error."""
     found: dict[str, str] = {}
+    questions = _in_encoding_of(source, _COUNTS)
     wanted = [name for name in columns if _readable(subject.types.get((table.oid, name)), subject)]
     for start in range(0, len(wanted), _AT_ONCE):
         some = wanted[start : start + _AT_ONCE]
         of_some = [subject.types[table.oid, name] for name in some]
         sample = _sample(table, some, of_some, subject.in_part)
-        rows = source.execute(sample + _COUNTS).fetchall()
+        rows = source.execute(sample + questions).fetchall()
         filled = {number: facts[0] for of_what, number, _, *facts in rows if of_what == "patterns"}
         for of_what, number, sums, _, *years in rows:
             counts, name = [int(each or 0) for each in sums], some[number]
@@ -126,6 +128,13 @@ def why(source: Connection, table: Table, columns: Sequence[str], subject: Subje
             for name, reason in _of_users(source, sample, some, of_some, subject.users):
                 found.setdefault(name, reason)
     return found
+
+
+def _in_encoding_of(source: Connection, query: sql.Composed) -> sql.Composable:
+    """Return the query, without letters that a database of another encoding than UTF-8 may not have."""
+    if source.info.parameter_status("server_encoding") == "UTF8":
+        return query
+    return sql.SQL(re.sub(r"[^\x00-\x7f]", "\x01", query.as_string(source)))
 
 
 def _reason(
