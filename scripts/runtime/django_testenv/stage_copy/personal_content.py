@@ -104,9 +104,8 @@ class Subject:
     of_people: bool  # its rows are people
     likely_names: frozenset[str]  # columns whose names hint at names of people
     things: frozenset[str]  # columns whose names hint at names of places or companies
-    in_part: Mapping[
-        str, sql.Composable
-    ]  # SQL for columns that rules change in part: what is left counts, without keys
+    # SQL for columns that rules change in part: what is left counts, without keys
+    in_part: Mapping[str, sql.Composable]
 
 
 def why(source: Connection, table: Table, columns: Sequence[str], subject: Subject) -> dict[str, str]:

@@ -69,7 +69,7 @@ _LETTERS = {ord(letter): plain for letter, plain in zip("ßıøłđæœ", ("ss",
 ACCENTED = "áàâäãåăąçćčéèêëęěğíìîïıłñńňóòôöõøőřşșśšťțúùûüůűýźżž"
 PLAIN = "aaaaaaaaccceeeeeegiiiiilnnnooooooorssssttuuuuuuyzzz"
 
-_OF_EACH = "what a table of people says of each"
+_OF_EACH = "a fact about a person, in a table of people"
 _PLURAL = re.compile(r"(?<=.{4})(?:s|e?s|e?n|e|e?rn?|m[ae]r|na|i|y|ow|a|innen|l[ae]ri?|nen|te?r?)$")
 _NEVER = re.compile(r"^(boolean|oid|xid|interval|regclass)")
 _NUMBER = re.compile(r"^(integer|smallint|bigint|numeric|real|double precision|money)")
@@ -197,9 +197,7 @@ def _first_meaning(words: list[str], among: Iterable[str] = tuple(words_of.WORDS
     """Return the first meaning of a word, or of two together, and the word that has it; empty for none."""
     for at, word in enumerate(words):
         pair, joined = _pair(words[at : at + 2]), _pair([word, *words[at + 2 : at + 3]])
-        if (
-            words[at + 1 : at + 2] and words[at + 1] in _AROUND_NAMES and joined in _PAIRS
-        ):  # permis_de_conduire
+        if joined in _PAIRS and _AROUND_NAMES & set(words[at + 1 : at + 2]):  # permis_de_conduire
             pair = joined
         for meaning in among:
             if pair in _PAIRS_BY_MEANING.get(meaning, ()):
@@ -214,9 +212,8 @@ def _first_meaning(words: list[str], among: Iterable[str] = tuple(words_of.WORDS
 
 def _is_short_for(word: str) -> bool:
     """Return True for `cogn`, which is short for cognome."""
-    return (
-        len(word) >= _LONG_PART and word not in _NOT_SHORT and any(map(re.compile(word).match, _MAY_BE_SHORT))
-    )
+    long = len(word) >= _LONG_PART and word not in _NOT_SHORT
+    return long and any(known.startswith(word) for known in _MAY_BE_SHORT)
 
 
 def _pair(words: list[str]) -> tuple[str, ...]:
