@@ -30,19 +30,20 @@ _NO_PERSON = (
     r"|&|^(?:new|north|south|east|west|port|lake|mount|saint|st|san|santa|santo|sao|bad|fort|el|la|los|las|villa|rio)\M"
 )
 # Words of a value that are listed; of a login also what it begins with, and what follows an initial. Two
-# listed words side by side, one of them a given name, are a pair.
+# listed words side by side, one of them a given name, are a pair. By OFFSET 0 Postgres matches an expression once.
 NAMED = sql.SQL(r"""
 , listed AS MATERIALIZED (
     SELECT unnest(string_to_array({given}, ' ')) AS word, true AS given
     UNION ALL SELECT unnest(string_to_array({surnames}, ' ')), false
 ), shown AS MATERIALIZED (
-    SELECT row_number() OVER () AS id, k, times, plain, whole, one, login
-    FROM (SELECT k, times, CASE WHEN length(v) = octet_length(v) THEN left(v, {letters})
-            ELSE translate(left(v, {letters}), {accented}, {plain}) END AS plain, length(v) < 80 AS short
-        FROM different WHERE NOT is_key AND length(v) > 2 AND v ~ {letter}) x,
-        LATERAL (SELECT short AND plain ~ {one} AS one, short AND plain ~ {login} AS login) y,
-        LATERAL (SELECT short AND NOT one AND NOT login AND plain ~ {whole} AS whole) z
-    WHERE whole OR one OR login OR plain ~ {beside} OR plain !~ '[A-Z0-9.,;:/]'
+    SELECT row_number() OVER () AS id, k, times, plain, form = 'w' AS whole, form = 'o' AS one,
+        form = 'l' AS login
+    FROM (SELECT k, times, plain, CASE WHEN length(plain) >= 80 THEN '' WHEN plain ~ {login} THEN 'l'
+            WHEN plain ~ {one} THEN 'o' WHEN plain ~ {whole} THEN 'w' ELSE '' END AS form
+        FROM (SELECT k, times, CASE WHEN length(v) = octet_length(v) THEN left(v, {letters})
+                ELSE translate(left(v, {letters}), {accented}, {plain}) END AS plain
+            FROM different WHERE NOT is_key AND length(v) > 2 AND v ~ {letter} OFFSET 0) x OFFSET 0) y
+    WHERE form <> '' OR plain ~ {beside} OR plain !~ '[A-Z0-9.,;:/]'
 ), tokens AS MATERIALIZED (
     SELECT s.id, x.n, l.word, l.given FROM shown s, LATERAL (
         SELECT w, n FROM regexp_split_to_table(s.plain, {between}) WITH ORDINALITY y(w, n)
@@ -52,7 +53,7 @@ NAMED = sql.SQL(r"""
         WHERE s.login AND length(w) BETWEEN 5 AND 30 AND length(part) > 3
     ) x JOIN listed l ON l.word = lower(x.w COLLATE "C")
 ), hits AS (
-    SELECT id, min(word) AS word, bool_or(given) AS given FROM tokens GROUP BY id
+    SELECT id, min(word) AS word FROM tokens GROUP BY id
 ), pairs AS (
     SELECT a.id, min(a.word || b.word) AS pair FROM tokens a JOIN tokens b ON b.id = a.id AND b.n = a.n + 1
     WHERE (a.given OR b.given) AND a.word <> b.word GROUP BY a.id
