@@ -30,7 +30,8 @@ _NO_PERSON = (
     r"|&|^(?:new|north|south|east|west|port|lake|mount|saint|st|san|santa|santo|sao|bad|fort|el|la|los|las|villa|rio)\M"
 )
 # Words of a value that are listed; of a login also what it begins with, and what follows an initial. Two
-# listed words side by side, one of them a given name, are a pair. By OFFSET 0 Postgres matches an expression once.
+# listed words side by side, one of them a given name, are a pair. OFFSET 0 keeps Postgres from matching an
+# expression more than once.
 NAMED = sql.SQL(r"""
 , listed AS MATERIALIZED (
     SELECT unnest(string_to_array({given}, ' ')) AS word, true AS given
