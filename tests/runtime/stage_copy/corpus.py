@@ -1,7 +1,8 @@
 """A made-up database whose columns are known to be personal or not, for measuring what finds them.
 
 Half of the personal columns have names that say nothing: only their content does. The others have a telling
-name. Columns that are not personal have names and values that come near.
+name, composed of what it means, in one of ten languages, of what people write before and after it, and of how
+they join words. Columns that are not personal have names and values that come near, composed as well.
 """
 
 from __future__ import annotations
@@ -14,61 +15,12 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-_FIRST = [
-    "Ada",
-    "Bea",
-    "Chidi",
-    "Dmitri",
-    "Elena",
-    "Farah",
-    "Goran",
-    "Hana",
-    "Imre",
-    "Jalal",
-    "Katrin",
-    "Leandro",
-    "Mika",
-    "Nadia",
-    "Odile",
-    "Piotr",
-    "Quentin",
-    "Rosa",
-    "Sven",
-]
-_LAST = [
-    "Abeng",
-    "Baudelaire",
-    "Castellanos",
-    "Dvorak",
-    "Eriksen",
-    "Fontaine",
-    "Grigorescu",
-    "Haverkamp",
-    "Ibarra",
-    "Jankowski",
-    "Kowalczyk",
-    "Lindqvist",
-    "Moreau",
-]
-_WORDS = [
-    "ship",
-    "paint",
-    "order",
-    "green",
-    "winter",
-    "cable",
-    "ready",
-    "metal",
-    "late",
-    "harbour",
-    "update",
-    "valve",
-    "counter",
-    "label",
-    "signal",
-    "parcel",
-    "route",
-]
+from tests.runtime.stage_copy import made_people
+
+_WORDS = """
+    ship paint order green winter cable ready metal late harbour update valve counter label signal parcel
+    route
+""".split()  # noqa: SIM905  a list of words
 _HOSTS = ["corp.com", "firm.co.uk", "mailbox.org", "post.de", "example.com", "uni-wien.ac.at"]
 _IBANS = {"DE": 18, "NL": 14, "GB": 18, "FR": 23, "AT": 16, "ES": 20}
 
@@ -78,10 +30,10 @@ class Maker:
 
     def __init__(self, seed: int) -> None:
         self.r = random.Random(seed)  # noqa: S311  a test's
-        self.people = [(first, last) for first in _FIRST for last in _LAST if self.r.random() < 0.4]
+        self.people = [pair for pair in made_people.PAIRS if self.r.random() < 0.4]
 
     def digits(self, count: int) -> str:
-        return "".join(self.r.choice(string.digits) for _ in range(count))
+        return made_people.digits(self.r, count)
 
     def some(self, count: int) -> str:
         return " ".join(self.r.choice(_WORDS) for _ in range(count))
@@ -121,12 +73,7 @@ class Maker:
 
     def card(self) -> str:
         body = self.r.choice(["4", "51", "2221", "55"])
-        body += self.digits(15 - len(body))
-        total = 0
-        for at, digit in enumerate(reversed(body)):
-            value = int(digit) * (2 - at % 2)
-            total += value - 9 if value > 9 else value
-        packed = f"{body}{-total % 10}"
+        packed = made_people.luhn(body + self.digits(15 - len(body)))
         return packed if self.r.random() < 0.5 else "-".join(packed[i : i + 4] for i in range(0, 16, 4))
 
     def ip(self) -> str:
@@ -134,20 +81,29 @@ class Maker:
             return f"2a02:{self.digits(3)}:{self.digits(4)}::{self.digits(2)}"
         return ".".join(str(self.r.randint(*ends)) for ends in ((11, 223), (0, 255), (0, 255), (1, 254)))
 
-    def personal(self) -> Callable[[], str]:
-        return self.r.choice([self.email, self.phone, self.iban, self.card, self.ip, self.person])
+    def personal(self, type_: str) -> Callable[[], str]:
+        """Choose what a column of the type has; what stands alone in its value only where it may."""
+        r = self.r
+        anywhere = [self.email, self.phone, self.iban, self.card, self.ip, self.person]
+        number = r.choice(list(made_people.NUMBERS.values()))
+        whole = [lambda: number(r), lambda: made_people.street(r), lambda: made_people.login(r)]
+        return r.choice(anywhere if type_ == "tsvector" else [*anywhere, *whole])
 
     def harmless(self) -> Callable[[], str]:
         r, d = self.r, self.digits
         return r.choice(
             [
                 lambda: self.some(4),
+                lambda: self.some(2).title(),
+                lambda: f"{self.some(1).title()} {r.choice(['GmbH', 'Ltd', 'SA', 'Group'])}",
                 lambda: f"{r.randint(1, 20)}.{r.randint(0, 20)}.{r.randint(0, 12)}",
                 lambda: f"{r.randint(1, 9)}.{r.randint(0, 9)}.{r.randint(0, 30)}.{r.randint(0, 9)}",
                 lambda: f"20{d(2)}-0{r.randint(1, 9)}-1{d(1)} 1{d(1)}:00:00+00:00",
                 lambda: f"17{d(8)}",
                 lambda: f"17{d(11)}",
                 lambda: d(16),
+                lambda: f"1{d(8)}",
+                lambda: f"1{d(10)}",
                 lambda: f"SKU-{d(4)}-{d(6)}",
                 lambda: f"{r.getrandbits(128):032x}",
                 lambda: f"https://{r.choice(_HOSTS)}/{self.some(1)}/{d(6)}",
@@ -163,31 +119,48 @@ class Maker:
                 lambda: f"{r.uniform(-90, 90):.6f}",
                 lambda: f"978{d(10)}",
                 lambda: f"10.0.{r.randint(0, 9)}.0/24",
+                lambda: f"Row {r.randint(1, 40)}, Seat {r.randint(1, 60)}",
+                lambda: f"{self.some(1)}-{self.some(1)}-{r.randint(1, 99)}",
             ]
         )
 
 
 _NEUTRAL = ["field_{n}", "data_{n}", "value{n}", "extra_{n}", "info{n}", "blob_{n}", "payload_{n}", "col{n}"]
-_TELLING = """
-    ssn:text salary:numeric cardNumber:text birthday:date phonenumber:text emailAddress:text
-    ipaddress:text customer_name:text bank_account:text dateOfBirth:date mobile_no:text homephone:text
-    social_security_no:text national_id:text taxId:text passport_number:text zipcode:text
-    street_address:text billing_name:text recipientName:text last_name:text creditCardNumber:text
-    iban:text accountNumber:text client_ip:text api_key:text access_token:text monthly_wage:numeric
-    vorname:text geburtsdatum:date telefon:text prenom:text apellido:text gender:text
-    driver_license:text userName:text nickname:text emergency_contact:text passwordhash:text
-    latitude:float8 faxno:text patient_name:text ssn:int8 phone:int8
-    """
-_NEAR = """
-    product_name:text file_name:text email_verified:bool email_count:int4 phones:int4 card_type:text
-    token_count:int8 address_type:text email_template:text hostname:text tax_rate:numeric
-    created_at:timestamptz last_login:timestamptz slug:text company_name:text event_name:text
-    shipping_method:text relationship:text tooltip:text emailed_at:timestamptz scorecard:text
-    citation:text capacity:text velocity:numeric recipe:text ownership:text author_id:int8
-    discount:numeric mailing_list_id:int4 phone_model:text street_view_enabled:bool namespace:text
-    pinned:bool spin:text tracing:text shipment:text accountable:bool birthright:text zip_file:text
-    username_policy:text password_expires:date
-"""
+# What a name says, by the types that it has then.
+_MEANINGS = {
+    "text": """
+        first_name last_name full_name surname street street_address postal_code zip_code phone mobile_phone
+        home_phone email e_mail ssn passport_number national_id tax_id iban bank_account card_number gender
+        nationality username password api_key access_token ip_address birth_place vorname nachname strasse plz
+        telefon geburtsort anschrift kontonummer passwort prenom nom_famille adresse code_postal courriel
+        numero_secu mot_de_passe apellidos correo_electronico direccion codigo_postal telefono contrasena
+        cognome indirizzo codice_fiscale cellulare achternaam voornaam geboorteplaats rekeningnummer
+        wachtwoord imie nazwisko adres pesel haslo soyad dogum_yeri tc_kimlik_no sifre sobrenome endereco cpf
+        senha efternamn fornamn personnummer losenord gatuadress religion blood_group marital_status
+        """,
+    "date": "birthday date_of_birth birth_date geburtsdatum date_naissance fecha_nacimiento data_nascita "
+    "geboortedatum data_urodzenia dogum_tarihi data_nascimento fodelsedatum date_of_death",
+    "numeric": "salary monthly_wage gehalt salaire salario stipendio wynagrodzenie maas",
+    "int8": "ssn phone card_number bsn telefon",
+}
+_BEFORE = ["", "", "", "customer_", "billing_", "primary_", "old_", "contact_", "kunden_", "client_"]
+_AFTER = ["", "", "", "_1", "_2", "_old", "_raw", "_text"]
+# What makes something else of a personal word, or of a thing that has a name.
+_NEAR = {
+    "text": "{thing}_name {personal}_template {personal}_type {personal}_format {personal}_label "
+    "{personal}_status {personal}_provider {personal}_regex has_{personal} show_{personal} "
+    "tipo_{personal} max_{personal} "
+    "{thing}_code {thing}_title {thing}_url {thing} {thing}_version {thing}_note",
+    "bool": "{personal}_verified {personal}_required has_{personal}",
+    "int4": "{personal}_count {personal}_id {personal}_length {thing}_id {thing}_count",
+    "timestamptz": "{personal}_changed_at {thing}_created_at {personal}_verified_at",
+    "numeric": "{thing}_price {thing}_weight {personal}_cost",
+}
+_PERSONAL_WORDS = ["email", "phone", "address", "first_name", "username", "card", "street", "iban"]
+_THINGS = """
+    product file event company category hotel project server team shipment recipe tooltip citation capacity
+    scorecard namespace ownership invoice warehouse course template campaign vehicle release
+""".split()  # noqa: SIM905  a list of words
 
 
 @dataclass(frozen=True)
@@ -210,15 +183,33 @@ def _column(make: Maker, number: int, *, personal: bool) -> Made:
     r = make.r
     rows = r.choice([12, 40, 150])
     if r.random() < 0.5:
-        name, type_ = r.choice((_TELLING if personal else _NEAR).split()).split(":")
+        name, type_ = _telling(r) if personal else _near(r)
         return Made(f"{name}__{number}", type_, personal, [_plain(make, type_) for _ in range(rows)])
-    value = make.personal() if personal else make.harmless()
     type_ = r.choice(["text", "text", "varchar(400)", "text[]", "jsonb", "json", "tsvector", "citext"])
+    value = make.personal(type_) if personal else make.harmless()
     share = r.choice([1.0, 1.0, 0.3])  # a text among others has it
     values = [_wrapped(make, value() if r.random() <= share else make.some(5), type_) for _ in range(rows)]
     if share < 1 and personal:
         values[0] = _wrapped(make, f"{make.some(3)}, {value()}, {make.some(2)}", type_)
     return Made(r.choice(_NEUTRAL).format(n=number), type_, personal, values)
+
+
+def _telling(r: random.Random) -> tuple[str, str]:
+    type_ = r.choices(list(_MEANINGS), [8, 2, 1, 1])[0]
+    meaning = r.choice(_MEANINGS[type_].split())
+    return _joined(r, f"{r.choice(_BEFORE)}{meaning}{r.choice(_AFTER)}"), type_
+
+
+def _near(r: random.Random) -> tuple[str, str]:
+    type_ = r.choices(list(_NEAR), [8, 1, 2, 1, 1])[0]
+    form = r.choice(_NEAR[type_].split())
+    return _joined(r, form.format(thing=r.choice(_THINGS), personal=r.choice(_PERSONAL_WORDS))), type_
+
+
+def _joined(r: random.Random, name: str) -> str:
+    """Join the words as people do: street_address, streetAddress, StreetAddress, STREET_ADDRESS."""
+    camel = string.capwords(name, "_").replace("_", "")
+    return r.choice([name, name, camel, camel[0].lower() + camel[1:], name.upper()])
 
 
 def _plain(make: Maker, type_: str) -> object:
@@ -227,7 +218,6 @@ def _plain(make: Maker, type_: str) -> object:
         "timestamptz": "2001-02-03T04:05Z",
         "bool": "true",
         "numeric": "12.5",
-        "float8": "1.5",
         "int4": str(make.r.randint(0, 90)),
         "int8": str(make.r.randint(0, 90)),
     }
@@ -245,15 +235,15 @@ def _wrapped(make: Maker, value: str, type_: str) -> object:
 def create(connection: object, make: Maker, made: list[Made]) -> dict[tuple[str, str], Made]:
     """Make tables of ten columns each, and Django's users; the columns by table and name."""
     run = connection.execute  # type: ignore[attr-defined]
+    cursor = connection.cursor()  # type: ignore[attr-defined]
     run(
         "CREATE TABLE auth_user (id int PRIMARY KEY, username text, first_name text, last_name text, "
         "email text, password text)"
     )
-    for number, (first, last) in enumerate(make.people):
-        run(
-            "INSERT INTO auth_user VALUES (%s, %s, %s, %s, '', '!')",
-            [number, f"{first}{number}".lower(), first, last],
-        )
+    cursor.executemany(
+        "INSERT INTO auth_user VALUES (%s, %s, %s, %s, '', '!')",
+        [(at, f"{first}{at}".lower(), first, last) for at, (first, last) in enumerate(make.people)],
+    )
     places = {}
     for start in range(0, len(made), 10):
         some = made[start : start + 10]
@@ -265,20 +255,18 @@ def create(connection: object, make: Maker, made: list[Made]) -> dict[tuple[str,
             for n, c in zip(unique, some, strict=True)
         ]
         run(sql.SQL("CREATE TABLE {} ({})").format(sql.Identifier(table), sql.SQL(", ").join(fields)))
-        for row in range(max(len(one.values) for one in some)):
-            values = [one.values[row] if row < len(one.values) else None for one in some]
-            casts = [
-                sql.SQL(
-                    "to_tsvector('english', {})"
-                    if one.type == "tsvector"
-                    else "{}::text::" + one.type
-                    if not isinstance(value, list)
-                    else "{}"
-                ).format(sql.Literal(value))
-                for one, value in zip(some, values, strict=True)
-            ]
-            run(
-                sql.SQL("INSERT INTO {} VALUES ({})").format(sql.Identifier(table), sql.SQL(", ").join(casts))
-            )
+        casts = [
+            sql.SQL("to_tsvector('english', %s)" if one.type == "tsvector" else f"%s::text::{one.type}")
+            if not one.type.endswith("[]")
+            else sql.SQL("%s::text[]")
+            for one in some
+        ]
+        cursor.executemany(
+            sql.SQL("INSERT INTO {} VALUES ({})").format(sql.Identifier(table), sql.SQL(", ").join(casts)),
+            [
+                [one.values[row] if row < len(one.values) else None for one in some]
+                for row in range(max(len(one.values) for one in some))
+            ],
+        )
         places.update({(f"public.{table}", name): one for name, one in zip(unique, some, strict=True)})
     return places

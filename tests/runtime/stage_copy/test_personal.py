@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,11 @@ def table(name: str = "shop_thing", *columns: Column) -> Table:
 
 def looks(name: str, type_: str, of: str = "shop_thing") -> bool:
     return bool(personal_names.why(table(of), Column(name, type_)))
+
+
+def looks_in(of: str, column: str) -> bool:
+    name, type_ = column.split(":")
+    return looks(name, type_, of)
 
 
 PERSONAL = [
@@ -88,6 +94,19 @@ PERSONAL = [
     "nome_completo:text",
     "intestatario:text",
     "apelido:text",
+    "kundentelefonnummer:text",  # a compound
+    "patientengeburtsdatum:date",
+    "tel_nummer:text",  # every word for "number"
+    "numero_cuenta:text",
+    "passport_id:text",  # no foreign key, as a text
+    "email_id:text",
+    "l_name:text",
+    "attendee_name_cached:text",
+    "consignee_name:text",  # "ee" is a person
+    "nr_lokalu:text",
+    "death_date:date",
+    "approved_by:text",
+    "applicant_sex:smallint",
 ]
 NOT = [
     "nombre_producto:text",
@@ -121,6 +140,27 @@ NOT = [
     "support:text",
     "nazwa:text",
     "compte_de_résultat:text",
+    "has_email:text",  # a word before takes it back
+    "tipo_direccion:text",
+    "max_addresses:text",
+    "num_phones:integer",
+    "email_template_body:text",  # a word between, too
+    "phone_type_other:text",
+    "signature_checksum:text",
+    "avatar_url:text",
+    "passport_id:integer",
+    "committee_name:text",
+    "placeholder_name:text",
+    "sorted_by:text",
+    "powered_by:text",
+    "bic:text",
+    "blood_bank:text",
+    "phone:smallint",
+    "netmask:inet",
+    "note:text",
+    "numero:text",
+    "age:integer",
+    "data:text",
 ]
 
 
@@ -150,6 +190,42 @@ def test_a_name_in_a_table_of_people_is_a_persons(of: str) -> None:
 def test_the_words_for_a_name_are_those_of_more_languages(of: str, column: str, thing: str) -> None:
     assert looks(column, "text", of)
     assert not looks(column, "text", thing)
+
+
+@pytest.mark.parametrize(
+    ("column", "beside"),
+    [
+        ("nome:text", "cognome:text"),
+        ("numero:text", "calle:text"),
+        ("note:text", "date_of_birth:date"),
+        ("photo_url:text", "gender:text"),
+        ("cogn:text", "data_nascita:date"),
+    ],
+)
+def test_a_table_is_known_to_be_of_people_by_its_other_columns(column: str, beside: str) -> None:
+    columns = [Column(name, type_) for name, _, type_ in (each.partition(":") for each in (column, beside))]
+    assert personal_names.why(table("thing", *columns), columns[0])
+    assert not personal_names.why(table("thing", columns[0]), columns[0])
+
+
+@pytest.mark.parametrize("column", ["height:integer", "sick_note:text", "avatar_url:text", "altura:numeric"])
+def test_a_table_of_people_says_of_each_what_means_nothing_elsewhere(column: str) -> None:
+    assert looks_in("patients", column)
+    assert looks_in("pracownicy", column)
+    assert not looks_in("shop_product", column)
+
+
+@pytest.mark.parametrize("column", ["city:text", "latitude:numeric", "lat:numeric"])
+def test_the_town_and_the_position_of_a_place_are_nobodys(column: str) -> None:
+    assert looks_in("profile", column)
+    assert not looks_in("weather_stations", column)
+    assert not looks_in("venue", column)
+
+
+def test_the_reason_says_what_the_name_means() -> None:
+    telling = {"strasse": "an address", "geb_datum": "a birth or a death", "iban": "an account or a card"}
+    for name, meaning in telling.items():
+        assert personal_names.why(table(), Column(name, "text")) == f"its name: {meaning}"
 
 
 @pytest.mark.parametrize("key", ["prénom", "Straße", "doğumTarihi", "vorName", "apellidos"])
@@ -285,21 +361,23 @@ def test_the_refusal_says_table_column_and_why_and_shows_no_value(
         assert run_command(copies, name, target, {"mask": mask}, "--require-mask") == 0
 
 
-@pytest.mark.parametrize(
-    ("seed", "count"),
-    [(71, 60), *(pytest.param(seed, 300, marks=pytest.mark.nightly) for seed in range(72, 76))],
-)
-def test_of_many_made_up_columns_nearly_all_are_judged_rightly(copies: Copies, seed: int, count: int) -> None:
+@pytest.mark.parametrize("times", [1, pytest.param(4, marks=pytest.mark.nightly)])
+def test_of_three_hundred_made_up_columns_nearly_all_are_judged_rightly(copies: Copies, times: int) -> None:
+    for _ in range(times):
+        judge_made_up_columns(copies, secrets.randbelow(10**6))  # a new database each time
+
+
+def judge_made_up_columns(copies: Copies, seed: int) -> None:
     name = f"corpus{seed}"
     copies.make_source(name, "CREATE EXTENSION citext")
     try:
         with copies.source_server.connect(name) as source:
             with source.transaction():
-                places = corpus.create(source, *corpus.columns(seed, count))
+                places = corpus.create(source, *corpus.columns(seed, 300))
             found = personal.findings(source, catalogue.tables(source), Options.read({}, key="made-up"))
     finally:
         copies.source_server.run(f"DROP DATABASE {name} WITH (FORCE)")
     reported = {(one.table, one.column) for one in found if one.table != "public.auth_user"}
     right = {place for place, made in places.items() if made.personal}
-    assert len(right & reported) >= 0.95 * len(right), sorted(right - reported)
-    assert len(right & reported) >= 0.8 * len(reported), sorted(reported - right)
+    assert len(right & reported) >= 0.95 * len(right), (seed, sorted(right - reported))
+    assert len(right & reported) >= 0.8 * len(reported), (seed, sorted(reported - right))

@@ -189,7 +189,7 @@ def test_the_plan_tells_a_person_what_would_become_of_every_table_and_marks_noth
     personal = [line for line in rest if line.startswith("Looks personal")]
     rest = rest[len(personal) :]
     reasons = {
-        "shop_customer.name": "its name",
+        "shop_customer.name": "its name: a person's name",
         **dict.fromkeys(("django_session.session_key", "django_session.session_data"), SESSION),
         **dict.fromkeys(("django_admin_log.object_repr", "django_admin_log.change_message"), LOG),
         **{f"auth_user.{column.partition('.')[2]}": "Django's users" for column in MASK if "auth" in column},
@@ -222,8 +222,9 @@ def test_a_personal_column_without_a_rule_is_refused_when_rules_are_required(
     assert done.returncode == Refused.exit_code
     assert done.stdout == ""
     assert done.stderr == (
-        "CommandError: --require-mask: public.shop_customer.email (its name) looks personal and has no rule: "
-        'give each one in STAGE_COPY["mask"], or "keep" if its values may be copied\n'
+        "CommandError: --require-mask: public.shop_customer.email (its name: an e-mail address) looks "
+        'personal and has no rule: give each one in STAGE_COPY["mask"], or "keep" if its values may be '
+        "copied\n"
     )
     assert target.servers() == before
     done = target.manage(RULES, "--require-mask")

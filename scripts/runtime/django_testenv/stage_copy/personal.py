@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _INDEX = "a search index beside columns that have rules: it has the words of their raw values"
 
 
+_OF_PEOPLE = 3  # personal columns: its rows are people
 _PARTITIONS = 10  # of one table, in which the content is looked at
 
 
@@ -43,7 +44,7 @@ def findings(source: Connection, tables: Iterable[Table], options: Options) -> l
     """Return the copied columns that look personal and have no rule. Raise psycopg.Error."""
     tables = list(tables)
     types = column_types.read(source, tables)
-    people = personal_content.people_query(tables)
+    users = personal_content.users_query(tables)
     source.execute("SET statement_timeout = 0")
     selections = masking.selections(source, tables, options)
     masking.prepare(source, options)
@@ -55,7 +56,7 @@ def findings(source: Connection, tables: Iterable[Table], options: Options) -> l
             continue
         sampled[name] += 1
         reader = source if sampled[name] <= _PARTITIONS else None
-        for finding in _of_table(reader, table, selection, types, people, options):
+        for finding in _of_table(reader, table, selection, types, users, options):
             found.setdefault((name, finding.column), finding)
     return list(found.values())
 
@@ -70,7 +71,7 @@ def _of_table(
     table: Table,
     selection: Selection,
     types: Types,
-    people: sql.Composable | None,
+    users: sql.Composable | None,
     options: Options,
 ) -> list[Finding]:
     in_part = {name: selection.expressions[name] for name, kind in selection.kinds.items() if kind == "json"}
@@ -90,8 +91,17 @@ def _of_table(
             why[name] = _INDEX
     if source:
         open_ones = [name for name, reason in why.items() if not reason]
+        personal = sum(1 for reason in why.values() if reason) + len(selection.kinds)
+        subject = personal_content.Subject(
+            types,
+            users,
+            personal_names.of_people(table) or personal >= _OF_PEOPLE,
+            frozenset(column.name for column in columns if personal_names.may_name_people(column)),
+            frozenset(column.name for column in columns if personal_names.names_things(table, column)),
+            in_part,
+        )
         with suppress(psycopg.errors.InsufficientPrivilege):  # the copy fails then, and names the table
-            why.update(personal_content.why(source, table, open_ones, types, people, in_part))
+            why.update(personal_content.why(source, table, open_ones, subject))
     return [Finding(_called(table), column.name, why[column.name]) for column in columns if why[column.name]]
 
 

@@ -1,18 +1,17 @@
-"""Look for personal data in a sample of each column. The source's server looks: no value leaves it.
-
-Each signal is SQL over one value `v`, a text. A pattern that numbers match by chance (cards, IBANs, bare
-telephone numbers) counts by its share of what looks like it at all.
-"""
+"""Look for personal data in a sample of each column. The source's server looks: no value leaves it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import datetime as dt
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from . import personal_names
+from . import personal_numbers, personal_patterns, personal_people, personal_words
+from .personal_words import word_set
 
 if TYPE_CHECKING:
     from .column_types import Type, Types
@@ -25,73 +24,36 @@ _LETTERS = 20_000  # of a value
 _PARTS = 200  # of an array or a JSON document
 _PEOPLE = 2000  # of a table of users
 _AT_ONCE = 60  # columns in one query
+_FEW_DATES, _YOUNGEST, _OLDEST, _APART = 5, 4, 110, 12  # births: dates, and years
 
-# Addresses of nobody, paths (git@host:path), names of files (icon@2x.png) and our own fakes are none.
-_EMAIL = (
-    r"(?<![\w.%+/-])(?!(?:no-?reply|do-?not-?reply|support|info|admin|root|webmaster|postmaster|git)@)"
-    r"[\w.%+'-]+@(?:[\w-]+\.)+(?!(?:png|jpe?g|gif|svg|webp|css|js|map|invalid)\M)[a-z]{2,}(?![\w/-])(?!:\S)"
+
+def _sum(condition: sql.Composable) -> sql.Composable:
+    return sql.SQL("sum(times) FILTER (WHERE {})").format(condition)
+
+
+# Equal values are looked at once: a document has the same keys in every row. A count is null for none. The
+# three parts run one after the other: Postgres keeps 32 regular expressions, and compiles what is more anew.
+_COUNTS = sql.SQL(
+    r"""
+, different AS MATERIALIZED (SELECT k, v, is_key, count(*) AS times FROM vals GROUP BY k, v, is_key)
+{people}
+SELECT 'numbers', k, ARRAY[{numbers}]::bigint[], 0, 0, 0
+FROM (SELECT k, v, times, regexp_replace(v, '\D', '', 'g') AS d FROM different
+    WHERE NOT is_key AND v ~ {number}) x GROUP BY k
+UNION ALL
+SELECT 'patterns', k, ARRAY[{patterns}]::bigint[], sum(times)::bigint, min({year}), max({year})
+FROM different GROUP BY k
+UNION ALL
+SELECT 'people', k, ARRAY[{of_people}]::bigint[], 0, 0, 0 FROM named GROUP BY k
+"""
+).format(
+    people=personal_people.NAMED,
+    of_people=personal_people.COUNTS,
+    year=personal_patterns.YEAR,
+    patterns=sql.SQL(", ").join(map(_sum, personal_patterns.CONDITIONS.values())),
+    numbers=sql.SQL(", ").join(map(_sum, personal_numbers.CONDITIONS)),
+    number=sql.Literal(personal_numbers.ANY),
 )
-_PHONE_ANYWHERE = (
-    r"(?<![\w+.])\+(?!(?:28|83|89)\d{13}(?!\d))[1-9](?:[ ().\/-]{0,3}\d){7,14}(?!\d)"
-    r"|(?<![\w.+-])(?:\+?00?1[ .-]|1[ .-])?(?:\([2-9]\d{2}\)\s?|[2-9]\d{2}[ .-])\d{3}[.-]\d{4}(?![\w.-]\w)"
-)
-_PHONE_WHOLE = (
-    r"^\s*(?:(?:\+?00?1[ .-]|1[ .-])?(?:\([2-9]\d{2}\)\s?|[2-9]\d{2}[ .-])\d{3}[ .-]\d{4}"
-    r"|\(?00?[1-9]\d{0,4}[ )/.-]+\d[\d ()/.-]{4,12}\d|\+[1-9]\d{7,14})(?: ?(?:x|ext\.?) ?\d+)?\s*$"
-)
-_DATE = r"^\s*\d{1,4}[-/. ]{1,2}\d{1,2}[-/. ]{1,2}\d{1,4}(?:[T ]\d{1,2}:|\s*$)"
-_PHONE_BARE = r"^(?:1?[2-9]\d{2}[2-9]\d{6}(?:x\d+)?|0[1-9]\d{8,9}|00[1-9]\d{9,12})$"
-_V4 = (
-    r"(?<![\w./-])(?!127\.|255\.|0\.|24\d\.|25\d\.)(?=[\d.]*(?:[4-9]\d|\d{3}))"
-    r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\w-]|\.\d|/\d)"
-)
-_V6 = (
-    r"(?<![\w:])(?!2001:0?db8:fa4e)(?:[23][0-9a-f]{3}|fe80|fd[0-9a-f]{2})"
-    r":(?:[0-9a-f]{0,4}:){1,6}[0-9a-f]{0,4}(?![\w:])"
-)
-_DIGITS = r"(?<![\w.+-])\d(?:[ -]{0,2}\d){12,18}(?![\w.])"
-_BRANDS = (  # https://en.wikipedia.org/wiki/Payment_card_number
-    r"^(?:4\d{15}|5[1-5]\d{14}|2[2-7]\d{14}|3[47]\d{13}|6(?:011|5\d\d)\d{12}|35\d{14}|3[068]\d{12})$"
-)
-_IBAN = r"(?<![\w])[a-z]{2}\d\d(?: ?[a-z0-9]{4}){2,7}(?: ?[a-z0-9]{1,3})?(?![\w])"
-# Letters of an IBAN by country. https://www.swift.com/standards/data-standards/iban-international-bank-account-number
-_IBAN_LETTERS = (
-    "AD24AE23AL28AT20AZ28BA20BE16BG22BH22BI27BR29BY28CH21CR22CY28CZ24DE22DJ27DK18DO28EE20EG29ES24FI18FK18FO18FR27"
-    "GB22GE22GI23GL18GR27GT28HN28HR21HU28IE22IL23IQ23IS26IT27JO30KW30KZ20LB28LC32LI21LT20LU20LV21LY25MC27MD24ME22"
-    "MK19MN20MR27MT31MU30NI28NL18NO15OM23PK24PL28PS29PT25QA29RO24RS22RU33SA24SC31SD18SE24SI19SK24SM27SO23ST25SV28"
-    "TL23TN24TR26UA29VA22VG24XK20YE30"
-)
-# Equal values are looked at once: a document has the same keys in every row. A signal is null for none.
-_SIGNALS = sql.SQL(r"""
-SELECT k, sum(times)::bigint,
-    sum(times) FILTER (WHERE v LIKE '%@%' AND v ~* {email}),
-    sum(times) FILTER (WHERE v ~ '\d\d' AND v ~ {anywhere}),
-    sum(times) FILTER (WHERE v ~ '\d\d' AND v !~ {date} AND v ~ {whole}
-        AND length(regexp_replace(v, '\D', '', 'g')) BETWEEN 8 AND 18),
-    sum(times) FILTER (WHERE v ~ {bare}),
-    sum(times) FILTER (WHERE v ~ '\d\.\d' AND v ~ {v4} OR v LIKE '%:%' AND v ~* {v6}),
-    sum(times) FILTER (WHERE v ~ {digits}),
-    sum(times) FILTER (WHERE v ~ {digits} AND EXISTS (
-        SELECT FROM regexp_matches(v, {digits}, 'g') m, regexp_replace(m[1], '\D', '', 'g') digits
-        WHERE CASE WHEN digits ~ {brands} THEN (
-            SELECT sum(CASE WHEN n % 2 = 1 THEN d::int WHEN d::int > 4 THEN 2 * d::int - 9
-                ELSE 2 * d::int END) % 10
-            FROM regexp_split_to_table(reverse(digits), '') WITH ORDINALITY x(d, n)) = 0 ELSE false END)),
-    sum(times) FILTER (WHERE v ~* {iban}),
-    sum(times) FILTER (WHERE v ~* {iban} AND EXISTS (
-        SELECT FROM regexp_matches(v, {iban}, 'gi') m, upper(replace(m[1], ' ', '')) packed,
-            substr(packed, 1, substring({countries} FROM left(packed, 2) || '(\d\d)')::int) number
-        WHERE CASE WHEN number ~ '^[A-Z]{{2}}\d\d[A-Z0-9]{{8}}' THEN (
-            SELECT string_agg(CASE WHEN c BETWEEN '0' AND '9' THEN c ELSE (ascii(c) - 55)::text END, ''
-                ORDER BY n)
-            FROM regexp_split_to_table(substr(number, 5) || left(number, 4), '') WITH ORDINALITY x(c, n)
-        )::numeric % 97 = 1 ELSE false END)),
-    sum(times) FILTER (WHERE is_key AND EXISTS (
-        SELECT FROM translate(replace(v, 'ß', 'ss'), {accented}, {plain}) plain,
-            lower(regexp_replace(plain, '([a-z0-9])([A-Z])', '\1_\2', 'g')) key
-        WHERE key ~ {keys} AND key !~ {about}))
-FROM (SELECT k, v, is_key, count(*) AS times FROM vals GROUP BY k, v, is_key) different GROUP BY k
-""")
 # The words of a value are looked up among those of the users' names: a first and a last name of one person,
 # near to each other; or the whole value is one name, or what a user logs in with. A search index has stems.
 _NAMES = sql.SQL(r"""
@@ -116,15 +78,14 @@ SELECT k, count(*), coalesce((SELECT rows FROM named WHERE named.k = vals.k), 0)
 FROM vals GROUP BY k
 """)
 _NOBODY = sorted(
-    personal_names.PEOPLE
-    | personal_names.word_set("admin test tester demo root system null none new first last")
+    personal_words.PEOPLE | word_set("admin test tester demo root system null none new first last")
 )
 _STEMS = [
     f"{language}_stem"
     for language in ("english", "german", "french", "spanish", "dutch", "italian", "portuguese", "swedish")
 ]
 # Types whose text can hold none of it; of the others the text is read, whatever they are.
-_MUTE = personal_names.word_set(
+_MUTE = word_set(
     "bool int2 int4 float4 float8 money date time timetz timestamp timestamptz interval uuid oid xid xid8 "
     "macaddr macaddr8 bit varbit point line lseg box path polygon circle geometry geography raster vector "
     "pg_lsn txid_snapshot"
@@ -134,112 +95,96 @@ _DOCUMENTS = ("json", "jsonb", "hstore")
 _PART = r'"((?:[^"\\]|\\.)*)"(\s*(?::|=>))?|(\d{12,19})'  # of a document: a text, a key, or a long number
 
 
-def _any_of(words: Iterable[str]) -> str:
-    return "|".join(sorted(words))
-
-
-def _keys() -> str:
-    pairs = [
-        *("_".join(pair) for pair in personal_names.PAIRS),
-        *("".join(pair) for pair in personal_names.PAIRS),
-    ]
-    people = _any_of(personal_names.PEOPLE - {"account"})
-    words, stems = _any_of([*personal_names.PERSONAL, *pairs]), _any_of(personal_names.STEMS)
-    return rf"(^|_)(({words})s?(_|\d|$)|({stems}))|^({people})_?name$"
-
-
-_LITERALS = {
-    name: sql.Literal(value)
-    for name, value in {
-        "email": _EMAIL,
-        "anywhere": _PHONE_ANYWHERE,
-        "whole": _PHONE_WHOLE,
-        "date": _DATE,
-        "bare": _PHONE_BARE,
-        "v4": _V4,
-        "v6": _V6,
-        "digits": _DIGITS,
-        "brands": _BRANDS,
-        "iban": _IBAN,
-        "countries": _IBAN_LETTERS,
-        "accented": f" -{personal_names.ACCENTED}{personal_names.ACCENTED.upper()}",
-        "plain": f"__{personal_names.PLAIN}{personal_names.PLAIN.upper()}",
-        "keys": _keys(),
-        "about": f"_({_any_of(personal_names.ABOUT)})$",
-    }.items()
-}
-
-
 @dataclass(frozen=True)
-class _Counts:
-    """The number of a sample's values that show each signal."""
+class Subject:
+    """What is known of a table before its content is looked at."""
 
-    filled: int
-    email: int
-    phone: int
-    phone_whole: int
-    phone_bare: int
-    address: int
-    long_number: int
-    card: int
-    code: int
-    iban: int
-    key: int
-
-    def why(self, type_: Type, *, keys: bool) -> str:
-        often = max(1, self.filled // 200)
-        phones = max(self.phone, self.phone_whole)
-        if self.phone_bare >= 10 and self.phone_bare >= 0.95 * self.filled:  # noqa: PLR2004  of random ids 0.64
-            phones = max(phones, self.phone_bare)
-        found = {
-            "an e-mail address": self.email,
-            "a telephone number": phones if phones >= often else 0,
-            "an IBAN": self.iban if 5 * self.iban >= self.code else 0,
-            "a card number": self.card if 2 * self.card >= self.long_number else 0,
-            "an IP address": self.address if self.address >= often else 0,
-            "a key that looks personal": self.key if keys else 0,
-        }
-        for what, count in found.items():
-            if count and (what == "a card number" or type_.scalar not in _NUMBERS):
-                return f"{count} of {self.filled} sampled values have {what}"
-        return ""
+    types: Types
+    users: sql.Composable | None  # what `users_query` returns
+    of_people: bool  # its rows are people
+    likely_names: frozenset[str]  # columns whose names hint at names of people
+    things: frozenset[str]  # columns whose names hint at names of places or companies
+    # SQL for columns that rules change in part: what is left counts, without keys
+    in_part: Mapping[str, sql.Composable]
 
 
-def why(
-    source: Connection,
-    table: Table,
-    columns: Sequence[str],
-    types: Types,
-    people: sql.Composable | None,
-    in_part: Mapping[str, sql.Composable],
-) -> dict[str, str]:
-    """Return why columns of a table look personal by a sample of their values, by column.
-
-    `people` is what `people_query` returns. `in_part` has the SQL for columns that rules change in part: what
-    is left counts, without the keys of documents. Raise psycopg.Error.
-    """
+def why(source: Connection, table: Table, columns: Sequence[str], subject: Subject) -> dict[str, str]:
+    """Return why columns look personal by a sample of their values, by column. Raise psycopg.Error."""
     found: dict[str, str] = {}
-    wanted = [name for name in columns if _readable(types.get((table.oid, name)))]
+    questions = _in_encoding_of(source, _COUNTS)
+    wanted = [name for name in columns if _readable(subject.types.get((table.oid, name)), subject)]
     for start in range(0, len(wanted), _AT_ONCE):
         some = wanted[start : start + _AT_ONCE]
-        of_some = [types[table.oid, name] for name in some]
-        sample = _sample(table, some, of_some, in_part)
-        for number, *sums in source.execute(sample + _SIGNALS.format(**_LITERALS)).fetchall():
-            counts = _Counts(*(int(each or 0) for each in sums))
-            if reason := counts.why(of_some[number], keys=some[number] not in in_part):
-                found[some[number]] = reason
-        if people is None:
-            continue
-        stems = _STEMS if any(type_.name == "tsvector" for type_ in of_some) else []
-        names = _NAMES.format(people=people, stems=sql.Literal(stems), nobody=sql.Literal(_NOBODY))
-        for number, filled, named, one_name in source.execute(sample + names).fetchall():
-            one_name = one_name if 3 * one_name >= filled and (one_name > 2 or one_name == filled) else 0  # noqa: PLR2004, PLW2901
-            if hits := max(named, one_name):
-                found.setdefault(some[number], f"{hits} of {filled} sampled values have the name of a user")
+        of_some = [subject.types[table.oid, name] for name in some]
+        sample = _sample(table, some, of_some, subject.in_part)
+        rows = source.execute(sample + questions).fetchall()
+        filled = {number: facts[0] for of_what, number, _, *facts in rows if of_what == "patterns"}
+        for of_what, number, sums, _, *years in rows:
+            counts, name = [int(each or 0) for each in sums], some[number]
+            if reason := _reason(of_what, counts, filled[number], years, name, of_some[number], subject):
+                found.setdefault(name, reason)
+        if subject.users is not None:
+            for name, reason in _of_users(source, sample, some, of_some, subject.users):
+                found.setdefault(name, reason)
     return found
 
 
-def people_query(tables: Iterable[Table]) -> sql.Composable | None:
+def _in_encoding_of(source: Connection, query: sql.Composed) -> sql.Composable:
+    """Return the query, without letters that a database of another encoding than UTF-8 may not have."""
+    if source.info.parameter_status("server_encoding") == "UTF8":
+        return query
+    return sql.SQL(re.sub(r"[^\x00-\x7f]", "\x01", query.as_string(source)))
+
+
+def _reason(
+    of_what: str,
+    counts: list[int],
+    filled: int,
+    years: list[int | None],
+    name: str,
+    type_: Type,
+    subject: Subject,
+) -> str:
+    """Return why a column looks personal by the counts of one part of the query; empty if it does not."""
+    if of_what == "numbers":
+        return personal_numbers.why(counts)
+    if of_what == "people":
+        names = personal_people.Counts(filled, *counts)
+        return personal_people.why(names, likely=name in subject.likely_names, things=name in subject.things)
+    patterns = dict(zip(personal_patterns.CONDITIONS, counts))
+    reason = personal_patterns.why(
+        patterns, filled, whole_numbers=type_.scalar in _NUMBERS, keys=name not in subject.in_part
+    )
+    if not reason and subject.of_people and _are_births(patterns["day"], filled, *years):
+        return f"{filled} sampled dates are of the years {years[0]} to {years[1]}, in a table of people"
+    return reason
+
+
+def _are_births(days: int, filled: int, first: int | None, last: int | None) -> bool:
+    """Return True if the sample is of days that lie 4 to 110 years back, and not all near each other."""
+    if first is None or last is None or days < max(_FEW_DATES, filled):
+        return False
+    now = dt.datetime.now(dt.timezone.utc).year
+    return first >= now - _OLDEST and last <= now - _YOUNGEST and last - first >= _APART
+
+
+def _of_users(
+    source: Connection,
+    sample: sql.Composed,
+    columns: Sequence[str],
+    types: Sequence[Type],
+    users: sql.Composable,
+) -> Iterator[tuple[str, str]]:
+    """Yield the columns that have names of users, and why."""
+    stems = _STEMS if any(type_.name == "tsvector" for type_ in types) else []
+    names = _NAMES.format(people=users, stems=sql.Literal(stems), nobody=sql.Literal(_NOBODY))
+    for number, filled, named, one_name in source.execute(sample + names).fetchall():
+        alone = 3 * one_name >= filled and (one_name > 2 or one_name == filled)  # noqa: PLR2004  2 by chance
+        if hits := max(named, one_name if alone else 0):
+            yield columns[number], f"{hits} of {filled} sampled values have the name of a user"
+
+
+def users_query(tables: Iterable[Table]) -> sql.Composable | None:
     """Return a query for the names of the users in tables like Django's; None if there is no such table."""
     queries = []
     for table in tables:
@@ -275,8 +220,10 @@ def _column(name: str | None) -> sql.Composable:
     return sql.Identifier(name) if name else sql.SQL("NULL")
 
 
-def _readable(type_: Type | None) -> bool:
-    return type_ is not None and type_.scalar not in _MUTE
+def _readable(type_: Type | None, subject: Subject) -> bool:
+    if type_ is None:
+        return False
+    return type_.scalar not in _MUTE or (type_.scalar == "date" and subject.of_people)
 
 
 def _sample(
