@@ -165,7 +165,17 @@ class _Choosing:
                 for leaf in start.leaves:
                     for places in self._new(leaf, (key.oid, leaf, up)):
                         self._find(step(key, leaf, places))
+                        before = {one: self._last[one] for one in end.leaves}
                         found |= self._keep(end.leaves)
+                        if not up:
+                            self._need_no_way_back(key, before)
+
+    def _need_no_way_back(self, key: Key, before: Mapping[int, int]) -> None:
+        """Note that rows, those after these numbers, refer by the key to rows that are chosen."""
+        for leaf, last in before.items():
+            way = (key.oid, leaf, True)
+            if self._done[way] == last and self._fixed(leaf).isdisjoint(key.own):
+                self._done[way] = self._last[leaf]
 
     def _new(self, leaf: int, way: tuple[int, int, bool]) -> Iterator[str]:
         """Yield the places of a table's rows from which this way has not been gone yet."""
@@ -206,8 +216,7 @@ class _Choosing:
     def _referred(self, key: Key, leaf: int, places: str) -> sql.Composed:
         """Return the query for the rows to which these rows of table `leaf` will refer in the copy."""
         names = [f"c{number}" for number in range(len(key.pairs))]
-        selection = self.selections[leaf]
-        fixed = {name for name, kind in selection.kinds.items() if kind.split()[0] in ("null", "value")}
+        selection, fixed = self.selections[leaf], self._fixed(leaf)
         values = sql.SQL(", ").join(
             sql.SQL("{} AS {}").format(
                 selection.expressions[own] if own in fixed else sql.Identifier(own), sql.Identifier(name)
@@ -224,6 +233,11 @@ class _Choosing:
             key.referenced.sql,
             key.condition(names),
         )
+
+    def _fixed(self, leaf: int) -> set[str]:
+        """Return the columns for which a rule gives all rows the same."""
+        kinds = self.selections[leaf].kinds
+        return {name for name, kind in kinds.items() if kind.split()[0] in ("null", "value")}
 
     def _name(self, leaf: int) -> sql.Composed:
         table = self.tables[leaf]
