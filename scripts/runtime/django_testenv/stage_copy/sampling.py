@@ -7,8 +7,8 @@ new database.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .model import Table
 
 _AT_ONCE = 50_000  # rows whose references are looked up, or that are moved, in one statement
+_KEYS = 50  # foreign keys that are followed in one statement
 _SMALL = 4096  # pages; of a larger table some pages are read, not all
 _MARGIN = 2  # how many times more rows than wanted some pages of a table should have
 _MAKE = """
@@ -117,14 +118,18 @@ class _Choosing:
     def run(self) -> None:
         # Few rows are looked up by an index: with the default cost, a server would read whole tables.
         self.source.execute("SET LOCAL jit = off; SET LOCAL random_page_cost = 1.1")
-        down = [key for key in self.graph.keys if not self.graph.is_root(key.table)]
+        down: dict[int, list[Key]] = defaultdict(list)
+        for key in self.graph.keys:
+            if not self.graph.is_root(key.table):
+                down[key.referenced.oid].append(key)
+        groups = [keys[at : at + _KEYS] for keys in down.values() for at in range(0, len(keys), _KEYS)]
         for root in self.graph.roots:
             if root.below:
                 self._choose_of_belonging(root)
             else:
                 self._choose_of_all(root)
-            self._follow(down, up=False)
-        self._follow(self.graph.keys, up=True)
+            self._follow(groups, up=False)
+        self._follow([[key] for key in self.graph.keys], up=True)
 
     def _choose_of_all(self, root: Root) -> None:
         """Choose the root's rows among all that it has."""
@@ -149,33 +154,42 @@ class _Choosing:
             if key.table.top == root.relation.oid:
                 for leaf in key.referenced.leaves:
                     for places in self._new(leaf, (key.oid, leaf, False)):
-                        self._find(self._belonging(key, leaf, places))
+                        self._find(self._belonging([key], leaf, places))
         query = "SELECT count(*) FROM (SELECT DISTINCT leaf, place FROM pg_temp.sc_found) found"
         row = self.target.execute(query).fetchone()
         self._keep(root.relation.leaves, at_most=root.amount.of(int(row[0]) if row else 0))
 
-    def _follow(self, keys: Iterable[Key], *, up: bool) -> None:
-        """Follow the keys from chosen rows to others, and from these, until there are no new ones."""
+    def _follow(self, groups: Iterable[Sequence[Key]], *, up: bool) -> None:
+        """Follow the keys from chosen rows to others, and from these, until there are no new ones.
+
+        The keys of a group begin at one table: they are followed together.
+        """
         found = True
         while found:
             found = False
-            for key in keys:
-                start, end = (key.table, key.referenced) if up else (key.referenced, key.table)
-                step = self._referred if up else self._belonging
+            for keys in groups:
+                start = keys[0].table if up else keys[0].referenced
+                ends = {leaf for key in keys for leaf in (key.referenced if up else key.table).leaves}
                 for leaf in start.leaves:
-                    for places in self._new(leaf, (key.oid, leaf, up)):
-                        self._find(step(key, leaf, places))
-                        before = {one: self._last[one] for one in end.leaves}
-                        found |= self._keep(end.leaves)
+                    for places in self._new(leaf, (keys[0].oid, leaf, up)):
+                        self._find(
+                            self._referred(keys[0], leaf, places)
+                            if up
+                            else self._belonging(keys, leaf, places)
+                        )
+                        before = Counter({one: self._last[one] for one in ends})
+                        found |= self._keep(ends)
                         if not up:
-                            self._need_no_way_back(key, before)
+                            self._need_no_way_back(keys, before)
 
-    def _need_no_way_back(self, key: Key, before: Mapping[int, int]) -> None:
-        """Note that rows, those after these numbers, refer by the key to rows that are chosen."""
-        for leaf, last in before.items():
-            way = (key.oid, leaf, True)
-            if self._done[way] == last and self._fixed(leaf).isdisjoint(key.own):
-                self._done[way] = self._last[leaf]
+    def _need_no_way_back(self, keys: Sequence[Key], before: Mapping[int, int]) -> None:
+        """Note that rows, those after these numbers, were found by a key, and so refer to chosen ones."""
+        of_table = Counter(key.table.oid for key in keys)
+        for key in keys:
+            for leaf in key.table.leaves if of_table[key.table.oid] == 1 else ():
+                way = (key.oid, leaf, True)
+                if self._done[way] == before[leaf] and self._fixed(leaf).isdisjoint(key.own):
+                    self._done[way] = self._last[leaf]
 
     def _new(self, leaf: int, way: tuple[int, int, bool]) -> Iterator[str]:
         """Yield the places of a table's rows from which this way has not been gone yet."""
@@ -200,17 +214,17 @@ class _Choosing:
             self._last[leaf] = max(self._last[leaf], last)
         return bool(new)
 
-    def _belonging(self, key: Key, leaf: int, places: str) -> sql.Composed:
-        """Return the query for the rows that refer to these rows of table `leaf`."""
-        return sql.SQL(
-            "SELECT c.tableoid::int8, c.ctid FROM (SELECT {} FROM {} WHERE ctid = ANY ({}::tid[])) p "
-            "JOIN {} c ON {}"
-        ).format(
-            sql.SQL(", ").join(map(sql.Identifier, key.others)),
-            self._name(leaf),
-            sql.Literal(places),
-            key.table.sql,
-            key.condition(key.own),
+    def _belonging(self, keys: Sequence[Key], leaf: int, places: str) -> sql.Composed:
+        """Return the query for the rows that refer by these keys to these rows of table `leaf`."""
+        names = sorted({name for key in keys for name in key.others})
+        rows = sql.SQL("WITH p AS MATERIALIZED (SELECT {} FROM {} WHERE ctid = ANY ({}::tid[])) ").format(
+            sql.SQL(", ").join(map(sql.Identifier, names)), self._name(leaf), sql.Literal(places)
+        )
+        return rows + sql.SQL(" UNION ALL ").join(
+            sql.SQL("SELECT c.tableoid::int8, c.ctid FROM p JOIN {} c ON {}").format(
+                key.table.sql, key.condition(key.own)
+            )
+            for key in keys
         )
 
     def _referred(self, key: Key, leaf: int, places: str) -> sql.Composed:
