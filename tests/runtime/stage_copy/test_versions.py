@@ -11,7 +11,7 @@ import pytest
 
 from django_testenv.stage_copy import catalogue, client
 from django_testenv.stage_copy.problems import Failed
-from tests.runtime.stage_copy.copies import PASSWORD, Copies, make_roles
+from tests.runtime.stage_copy.copies import PASSWORD, Copies, Told, make_roles
 from tests.runtime.stage_copy.servers import BIN, DEBIAN, PostgresServer, postgres_server
 from tests.runtime.stage_copy.test_engine import TORTURE, content
 
@@ -151,3 +151,25 @@ def test_everything_arrives_equal_over_tls(monkeypatch: pytest.MonkeyPatch) -> N
         sent = fill(server)
         both.fill(NAME, "arrived")
         assert content(both, server, "arrived") == sent
+
+
+def test_a_server_without_xml_is_told_before_rows_are_moved(older: Copies, newer: Copies) -> None:
+    """PyPI's server is built without it."""
+    older.make_source(
+        "with_xml",
+        "CREATE TABLE letter (id int, body xml, parts xml[])",
+        "CREATE TABLE nothing (body xml)",
+        "INSERT INTO letter VALUES (1, '<a/>', ARRAY['<b/>'::xml])",
+    )
+    both, told = Copies(older.source_server, newer.target_server), Told()
+    with pytest.raises(Failed) as raised:
+        both.fill("with_xml", "without_xml", told=told)
+    assert str(raised.value) == (
+        "the target's server was built without XML, and takes no value of public.letter.body, "
+        'public.letter.parts: give the columns the rule "null", or leave these rows behind: '
+        'STAGE_COPY["exclude_data"] = ["public.letter"]'
+    )
+    assert "rows" not in told.phases
+    for setting in ({"exclude_data": ["letter"]}, {"mask": {"letter.body": "null", "letter.parts": "null"}}):
+        both.fill("with_xml", "without_xml", setting)
+    assert both.rows(both.target_server, "without_xml", "SELECT id FROM letter") == [(1,)]

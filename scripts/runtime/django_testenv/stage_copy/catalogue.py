@@ -106,11 +106,6 @@ FROM pg_constraint k JOIN pg_class referenced ON referenced.oid = k.confrelid
 WHERE k.contype = 'f' AND k.conrelid = ANY (%s)
 """
 
-# A standby has nothing of what is unlogged, and refuses to read it.
-_UNLOGGED = (
-    "SELECT oid::int8 FROM pg_class WHERE relkind = 'r' AND relpersistence = 'u' AND pg_is_in_recovery()"
-)
-
 _SEQUENCES = """
 SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'S' AND NOT (relpersistence = 'u' AND pg_is_in_recovery()) AND (c.oid = ANY (%(made)s)
@@ -297,11 +292,6 @@ def sequences(source: Connection, made: Iterable[int], left: Iterable[str] = ())
             for number, value, called in _states(source, query, keep_locks=len(names) <= _AT_ONCE)
         ]
     return found
-
-
-def not_on_standby(source: Connection) -> frozenset[int]:
-    """Return the oids of the tables whose rows the source lacks because it is a standby."""
-    return frozenset(oid for (oid,) in source.execute(_UNLOGGED).fetchall())
 
 
 def with_sequences(source: Connection, oids: list[int]) -> list[tuple[str, str]]:

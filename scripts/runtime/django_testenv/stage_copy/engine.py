@@ -29,6 +29,7 @@ from . import (
     restore,
     sampling,
     schema,
+    servers,
     skips,
     trial,
     verify,
@@ -184,8 +185,7 @@ class _Fill:
         selections = {table.oid: chosen[table.oid] for table in tables}
         references = [key for key in keys if key.table in selections and key.oid not in left_oids]
         require_whole(tables, selections, references)
-        unread = catalogue.not_on_standby(reader)
-        require_rows([one for one in tables if one.oid in unread and not selections[one.oid].excluded])
+        servers.require_able(reader, filler, tables, selections)
         extensions = [f'extension "{name}"' for name in left_extensions]
         left = [*extensions, *map(_title, unreadable), *(entry.title for entry in (*never, *to_gone))]
         left += [*kept.titles, *catalogue.replication(reader)]
@@ -343,16 +343,6 @@ class _Fill:
 def _prepare(connection: Connection, *more: str) -> None:
     """Set what a session needs in one round trip."""
     connection.execute("; ".join([no_timeouts(connection.info.server_version), _SESSION, *more]).encode())
-
-
-def require_rows(unread: Iterable[Table]) -> None:
-    """Raise Failed if there are tables whose rows cannot be read."""
-    if names := [table.qualified for table in unread]:
-        quoted = ", ".join(f'"{name}"' for name in names)
-        raise Failed(
-            f"staging is a standby, which lacks the rows of the unlogged table {', '.join(names)}: copy from "
-            f'its primary, or leave these rows behind: STAGE_COPY["exclude_data"] = [{quoted}]'
-        )
 
 
 def require_whole(
