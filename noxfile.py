@@ -90,7 +90,7 @@ def e2e(session: nox.Session) -> None:
 def runtime(session: nox.Session, django: str) -> None:
     """Try django-testenv in clean environments, from the oldest Python and Django that it supports on."""
     session.install("./scripts/runtime", f"Django~={django}.0", "psycopg2-binary")
-    apart = str(Path(session.create_tmp()) / "libraries")
+    apart = str(Path(session.create_tmp()).resolve() / "libraries")
     session.install("--target", apart, "psycopg[binary]>=3.2")
     python = str(Path(session.bin) / "python")
     _python(session, "tests.runtime.smoke", python, apart, env={"PYTHONPATH": ".:scripts:scripts/sandbox"})
