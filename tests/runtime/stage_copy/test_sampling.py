@@ -211,3 +211,21 @@ def test_a_temporal_key_brings_all_rows_that_cover_its_time(copies: Copies) -> N
     assert count(copies, "sampled_times", "room") == 6, "of two stays the three months each"
     copies.fill("sampled_times", "sampled_times", {"sample": {"room": "5%"}, "verify": True})
     assert 1 <= count(copies, "sampled_times", "stay") <= 12
+
+
+def test_a_row_below_a_chosen_one_by_a_temporal_key_brings_the_others_that_cover_its_time(
+    copies: Copies,
+) -> None:
+    copies.make_source(
+        "sampled_cover",
+        "CREATE TABLE room (id int4range, days int4range, PRIMARY KEY (id, days WITHOUT OVERLAPS))",
+        "CREATE TABLE stay (room int4range, days int4range, "
+        "FOREIGN KEY (room, PERIOD days) REFERENCES room (id, PERIOD days))",
+        "INSERT INTO room SELECT int4range(n, n + 1), int4range(d, d + 10) "
+        "FROM generate_series(1, 20) n, generate_series(0, 50, 10) d",
+        "INSERT INTO stay SELECT int4range(n, n + 1), '[15,45)' FROM generate_series(1, 20) n",
+    )
+    copies.fill("sampled_cover", "sampled_cover", {"sample": {"room": 5}, "verify": True})
+    uncovered = "stay WHERE NOT days <@ (SELECT range_agg(days) FROM room WHERE room.id = stay.room)"
+    assert count(copies, "sampled_cover", "stay") > 0
+    assert count(copies, "sampled_cover", uncovered) == 0

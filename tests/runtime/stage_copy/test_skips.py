@@ -12,7 +12,7 @@ from django_testenv.stage_copy.problems import Failed, Misconfigured
 from tests.runtime.stage_copy.copies import PASSWORD, Attempt, Copies, Told
 from tests.runtime.stage_copy.transfers import make_target, require_untouched
 
-SOURCE, ORPHANS, VIEWS = "skips", "skips_orphans", "skips_views"
+SOURCE, ORPHANS, VIEWS, TIMES = "skips", "skips_orphans", "skips_views", "skips_times"
 IMPOSSIBLE = (
     'policy public.account of_tenant: role "tenant"',
     "foreign data wrapper wrapper: permission denied",
@@ -165,6 +165,28 @@ def test_rows_that_break_a_key_end_the_copy_unless_the_key_may_be_not_valid(copi
     found = copies.rows(copies.target_server, "skipped", query)
     broken, held = ("letter", "part", "part_1"), ("memo", "note")
     assert found == sorted([*((name, False) for name in broken), *((name, True) for name in held)])
+
+
+def test_a_temporal_key_whose_time_rows_do_not_cover_is_not_called_valid(copies: Copies) -> None:
+    copies.make_source(
+        TIMES,
+        "CREATE TABLE room (id int4range, days int4range, PRIMARY KEY (id, days WITHOUT OVERLAPS))",
+        "CREATE TABLE stay (room int4range, days int4range, "
+        "FOREIGN KEY (room, PERIOD days) REFERENCES room (id, PERIOD days))",
+        "INSERT INTO room VALUES ('[1,2)', '[0,10)'), ('[1,2)', '[10,20)')",
+        "INSERT INTO stay VALUES ('[1,2)', '[5,15)')",
+    )
+    assert copies.fill(TIMES, "skipped", {"verify": True}).left == []
+    query = "SELECT convalidated FROM pg_constraint WHERE contype = 'f'"
+    assert copies.rows(copies.target_server, "skipped", query) == [(True,)]
+    copies.source_server.run(
+        "SET session_replication_role = replica; DELETE FROM room WHERE days = '[10,20)'", database=TIMES
+    )
+    assert fails(copies, TIMES, {}, Failed).startswith(
+        'rows of public.stay break its foreign key "stay_room_'
+    )
+    copies.fill(TIMES, "skipped", {"orphans": "not valid", "verify": True})
+    assert copies.rows(copies.target_server, "skipped", query) == [(False,)]
 
 
 def test_what_needs_an_extension_that_stays_behind_is_told_with_that_extension(copies: Copies) -> None:

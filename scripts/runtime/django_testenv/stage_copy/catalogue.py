@@ -101,7 +101,7 @@ AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.deptype = 'e' AND (
 _REFERENCES = """
 SELECT k.oid::int8, k.conrelid::int8, k.confrelid::int8, k.conname::text, k.convalidated, ARRAY(
     SELECT attname::text FROM pg_attribute WHERE attrelid = k.conrelid AND attnum = ANY (k.conkey)),
-    k.conparentid::int8
+    k.conparentid::int8, coalesce(to_jsonb(k) ->> 'conperiod' = 'true', false)
 FROM pg_constraint k JOIN pg_class referenced ON referenced.oid = k.confrelid
 WHERE k.contype = 'f' AND k.conrelid = ANY (%s)
 """
@@ -170,6 +170,7 @@ class Reference:
     valid: bool
     columns: tuple[str, ...]
     parent: int  # the key of the partitioned table that it is a part of, or 0
+    temporal: bool
 
 
 @dataclass(frozen=True)

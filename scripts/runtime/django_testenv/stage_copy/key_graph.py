@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # are compared as the key itself does it, with its operators and the collation of what it refers to. The last
 # pair of a temporal key compares two ranges, of which several rows may cover one.
 # https://www.postgresql.org/docs/current/catalog-pg-constraint.html
+_OVERLAPS = "pg_catalog.&&"
 _KEYS = """
 SELECT k.oid::int8, k.conrelid::int8, k.confrelid::int8, (
     SELECT json_agg(json_build_array(x.attname, y.attname,
@@ -99,6 +100,10 @@ class Key:
     @property
     def others(self) -> list[str]:
         return [pair.other for pair in self.pairs]
+
+    @property
+    def temporal(self) -> bool:
+        return self.pairs[-1].operator == _OVERLAPS
 
     def condition(self, own: Sequence[str]) -> sql.Composed:
         """Return SQL that is true of a row `p` and a row `c` that refers to it by its columns `own`."""

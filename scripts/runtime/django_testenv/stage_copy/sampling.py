@@ -183,12 +183,17 @@ class _Choosing:
                             self._need_no_way_back(keys, before)
 
     def _need_no_way_back(self, keys: Sequence[Key], before: Mapping[int, int]) -> None:
-        """Note that rows, those after these numbers, were found by a key, and so refer to chosen ones."""
-        of_table = Counter(key.table.oid for key in keys)
+        """Note that rows, those after these numbers, were found by a key, and so refer to chosen ones.
+
+        By a temporal key they may refer to others, too.
+        """
+        of_leaf = Counter(leaf for key in keys for leaf in key.table.leaves)
         for key in keys:
-            for leaf in key.table.leaves if of_table[key.table.oid] == 1 else ():
+            for leaf in () if key.temporal else key.table.leaves:
                 way = (key.oid, leaf, True)
-                if self._done[way] == before[leaf] and self._fixed(leaf).isdisjoint(key.own):
+                if of_leaf[leaf] > 1 or not self._fixed(leaf).isdisjoint(key.own):
+                    continue
+                if self._done[way] == before[leaf]:
                     self._done[way] = self._last[leaf]
 
     def _new(self, leaf: int, way: tuple[int, int, bool]) -> Iterator[str]:

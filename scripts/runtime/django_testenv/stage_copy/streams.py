@@ -47,7 +47,8 @@ class PostDataStatements:
     """The SQL of pg_dump's post-data section that reads rows: constraints, indexes and foreign keys by table.
 
     Only those of ordinary tables are here. Those of partitioned tables are made from their partitions' and
-    need these first, so they are added at the end.
+    need these first, so they are added at the end. So are temporal keys: a server checks them as it adds
+    them, but PostgreSQL 18.6 takes any range that overlaps when it validates one.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class PostDataStatements:
     ) -> None:
         copied = {table.oid for table in tables}
         owners = {number: index for index in built for number in (index.index, index.constraint)}
-        named = {key.oid: key for key in references if key.referenced in copied}
+        named = {key.oid: key for key in references if key.referenced in copied and not key.temporal}
         entries = list(entries)
         building = [entry for entry in entries if entry.is_one_of(owners, owners)]
         adding = [entry for entry in entries if entry.is_one_of((), named)]
