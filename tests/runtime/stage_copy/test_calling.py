@@ -26,6 +26,7 @@ from django_testenv.stage_copy.problems import Failed
 from django_testenv.stage_copy.rows import Pump
 from tests.hidden import SECRET
 from tests.runtime.stage_copy.test_fakes import copied, got
+from tests.runtime.stage_copy.transfers import Listener
 
 if TYPE_CHECKING:
     from tests.runtime.stage_copy.copies import Copies
@@ -211,3 +212,29 @@ def test_a_copy_calls_functions_in_another_process_and_leaves_none_behind(
     assert not Path(f"/proc/{pid}").exists()
     with pytest.raises(Failed, match=r"its function raised Choked, whose words are not shown"):
         copied(copies, {"t.v": chokes}, *statements)
+
+
+def test_a_source_that_breaks_off_within_a_value_ends_the_copy_in_one_line(copies: Copies) -> None:
+    name, first = "broken_value", 200_000  # bytes of the first row, in hexadecimal digits
+    copies.make_source(
+        name,
+        "CREATE TABLE t (id int, called text, other text)",
+        f"INSERT INTO t VALUES (1, 'x', repeat('.', {first // 2}))",
+        "INSERT INTO t VALUES (2, repeat('x', 20000000), '')",
+    )
+    ended: list[tuple[object, ...]] = []
+
+    def cancel() -> None:
+        """Cancel the COPY when it sends the second row, of which few pieces have room on the way."""
+        query = (
+            "SELECT pg_cancel_backend(pid) FROM pg_stat_progress_copy "
+            f"WHERE datname = '{name}' AND bytes_processed > {first + 100_000}"
+        )
+        deadline = time.monotonic() + 10
+        while not ended and time.monotonic() < deadline:
+            ended.extend(copies.rows(copies.source_server, "postgres", query))
+
+    words = r"^public\.t could not be copied: canceling statement due to user request$"
+    with pytest.raises(Failed, match=words):
+        copies.fill(name, name, {"mask": {"t.called": lambda value: value}}, Listener(at_rows=cancel))
+    assert ended == [(True,)]

@@ -217,16 +217,32 @@ class Pump:
                 yield others
             for number, (name, call) in enumerate(calls.items()):
                 if number:
-                    piece, _ = _split(next(messages))
+                    piece, _ = _split(self._following(messages))
                 if number or others:
                     yield b"\t"
-                value = None if piece.value is None else _pieces(piece, messages)
+                value = None if piece.value is None else self._pieces(piece, messages)
                 try:
                     with closing(call(value)) as result:  # type: ignore[type-var]
                         yield from (_NULL if part is None else _escape(part) for part in result)
                 except CallError as error:
                     raise _RuleFailed(name, self._row, error.kind) from None
             yield b"\n"
+
+    def _pieces(self, first: _Piece, messages: Iterator[memoryview]) -> Iterator[bytes]:
+        """Yield the first piece of a value and those that follow it."""
+        piece = first
+        yield piece.value or b""
+        while not piece.is_last:
+            piece, _ = _split(self._following(messages))
+            yield piece.value or b""
+
+    def _following(self, messages: Iterator[memoryview]) -> memoryview:
+        """Return the next message of a row; raise psycopg.Error if the source sends no more."""
+        message = next(messages, None)
+        if message is None:
+            _rows(self._source)  # this raises the server's own error
+            raise psycopg.OperationalError("the source broke off")
+        return message
 
 
 def _failed(piece: Piece, column: str, row: int, kind: str) -> Failed:
@@ -252,15 +268,6 @@ def _split(message: memoryview) -> tuple[_Piece, memoryview]:
     digits = rest.rstrip(b"\n").partition(b"\t")[0]
     value = None if digits == _NULL else unhexlify(digits[len(_HEXADECIMAL) :])
     return _Piece(value, last == b"t"), message[len(last) + len(digits) + 2 : -1]
-
-
-def _pieces(first: _Piece, messages: Iterator[memoryview]) -> Iterator[bytes]:
-    """Yield the first piece of a value and those that follow it."""
-    piece = first
-    yield piece.value or b""
-    while not piece.is_last:
-        piece, _ = _split(next(messages))
-        yield piece.value or b""
 
 
 def _escape(value: bytes) -> bytes:
