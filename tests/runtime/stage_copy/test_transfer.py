@@ -198,6 +198,19 @@ def test_no_timeout_of_the_sources_role_ends_a_copy(copies: Copies, target: str)
         copies.source_server.run("ALTER ROLE reader RESET statement_timeout")
 
 
+def test_a_role_of_three_connections_to_the_source_is_enough(copies: Copies, target: str) -> None:
+    """Those of the guards, of the snapshot, and of pg_dump or one thread, whatever is skipped."""
+    with copies.source_server.connect(SHOP, "owner", PASSWORD) as connection:
+        connection.execute("CREATE TABLE closed (id int)")
+    copies.source_server.run("ALTER ROLE reader CONNECTION LIMIT 3")
+    try:
+        setting = {"jobs": 1, "verify": True, "skip": ["table public.closed"]}
+        assert Attempt(copies, SHOP, target, setting).run().rows == 703
+    finally:
+        copies.source_server.run("ALTER ROLE reader CONNECTION LIMIT -1")
+        copies.source_server.run("DROP TABLE closed", database=SHOP)
+
+
 def test_the_receipt_tells_what_was_copied_and_in_which_phases(copies: Copies, target: str) -> None:
     began = time.monotonic()
     receipt = Attempt(copies, SHOP, target, {"verify": True}, RELEASE).run()

@@ -47,10 +47,15 @@ class Worker:
         self._target = self._target or self._open_target()
         return self._target
 
-    def open(self) -> None:
-        """Open both; where that fails, the job that asks for a connection says why."""
+    def open_source(self) -> None:
+        """Open it; where that fails, the job that asks for it says why."""
         with contextlib.suppress(psycopg.Error, Failed):
-            self.source, self.target  # noqa: B018  properties that open
+            self.source  # noqa: B018  a property that opens
+
+    def open_target(self) -> None:
+        """Open it; where that fails, the job that asks for it says why."""
+        with contextlib.suppress(psycopg.Error, Failed):
+            self.target  # noqa: B018  a property that opens
 
     def release_locks(self) -> None:
         """Count a table; after some of them end the source's transaction, which holds their locks."""
@@ -98,7 +103,11 @@ class Crew:
 
     def open(self) -> None:
         """Open the connections in threads, while others work: each takes many round trips."""
-        self._opening = [threading.Thread(target=worker.open, daemon=True) for worker in self._workers]
+        self._opening = [
+            threading.Thread(target=open_end, daemon=True)
+            for worker in self._workers
+            for open_end in (worker.open_source, worker.open_target)
+        ]
         for thread in self._opening:
             thread.start()
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -154,8 +154,8 @@ class _Fill:
     def make_schema(self, prepare: Callable[[], None]) -> _Made:
         """Make the schema in the target, as far as it comes before the rows, and try out the rest.
 
-        `prepare` is called as soon as threads may be started. Raise Failed, which names what cannot be made,
-        before any row is moved.
+        `prepare` is called as soon as threads may be started and pg_dump has ended: a role may have few
+        connections. Raise Failed, which names what cannot be made, before any row is moved.
         """
         reader = self._stack.enter_context(closing(self._source.connect()))
         self._snapshot = self._take_snapshot(reader)
@@ -165,11 +165,11 @@ class _Fill:
         left_extensions = catalogue.extensions_to_leave(reader, filler)
         every = catalogue.tables(reader, left_extensions)
         chosen = self._stack.enter_context(calling.apart(masking.selections(reader, every, self._options)))
-        prepare()
         unreadable = [one for one in every if not one.readable and _title(one) in self._options.skip]
         self._lock(reader, [one for one in every if one not in unreadable])
         archive = archive or self._dump(reader, unreadable)
         entries, never = archive.entries(left_extensions)
+        prepare()
         if not catalogue.owns_public(filler):
             never += [entry for entry in entries if entry.title == _OF_PUBLIC]
             entries = [entry for entry in entries if entry.title != _OF_PUBLIC]
@@ -321,10 +321,10 @@ class _Fill:
             )
 
     def _open_source(self) -> Connection:
-        connection = self._source.connect()
-        _prepare(connection, _ROWS)
-        self._begin(connection)
-        masking.prepare(connection, self._options)
+        with _closed_if_it_fails(self._source.connect()) as connection:
+            _prepare(connection, _ROWS)
+            self._begin(connection)
+            masking.prepare(connection, self._options)
         return connection
 
     def _begin(self, connection: Connection) -> None:
@@ -332,12 +332,22 @@ class _Fill:
         connection.execute(begin.format(sql.Literal(self._snapshot.name)))
 
     def _open_target(self, *more: str) -> Connection:
-        connection = self._target.connect()
-        _prepare(connection, _FILLING.format(memory=self._options.memory), *more)
+        with _closed_if_it_fails(self._target.connect()) as connection:
+            _prepare(connection, _FILLING.format(memory=self._options.memory), *more)
         return connection
 
     def _open_moving(self) -> Connection:
         return self._open_target(_ROWS)
+
+
+@contextmanager
+def _closed_if_it_fails(connection: Connection) -> Iterator[Connection]:
+    """Close the connection if the block fails: a role may have few of them."""
+    try:
+        yield connection
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _prepare(connection: Connection, *more: str) -> None:
