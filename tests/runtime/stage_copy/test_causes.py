@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from django_testenv.stage_copy import attributes, previous, restore, swap
+from django_testenv.stage_copy import attributes, previous, restore, swap, verify
 from django_testenv.stage_copy.database import Database
 from django_testenv.stage_copy.engine import fill
 from django_testenv.stage_copy.model import Moved, Progress
@@ -128,6 +130,18 @@ def test_an_interruption_says_whether_the_target_has_its_new_data(
     else:
         assert said == "copy_stage_db: interrupted, the target has its new data: run it again"
         assert persons(copies, target) == 9
+
+
+def test_a_container_that_is_stopped_drops_what_it_has_copied_and_says_so(
+    copies: Copies, target: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(verify, "require_same_validity", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    assert run_command(copies, SOURCE, target, {}) == 130
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == "copy_stage_db: interrupted, the target is as it was: run it again"
+    require_untouched(copies, target)
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_role_that_may_not_connect_now_is_not_told_to_check_its_password(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -12,6 +15,7 @@ from django_testenv.stage_copy.problems import CopyError, Failed, Misconfigured
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
 
 class Command(BaseCommand):
@@ -105,7 +109,8 @@ class Command(BaseCommand):
 
     def handle(self, *_args: str, **flags: Any) -> None:
         try:
-            self._run(flags)
+            with _interrupted_by_sigterm():
+                self._run(flags)
         except CopyError as error:
             reason, code = str(error), error.exit_code
         except libraries.MissingLibraryError as error:
@@ -131,3 +136,16 @@ class Command(BaseCommand):
     def _say(self, line: str) -> None:
         self.stderr.write(f"copy_stage_db: {line}", self.style.NOTICE)
         self.stderr.flush()
+
+
+@contextlib.contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM, with which ECS stops a container, interrupt the block, so that it cleans up."""
+    if threading.current_thread() is not threading.main_thread():  # no other one may set it
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
