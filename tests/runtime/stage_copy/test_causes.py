@@ -150,7 +150,10 @@ def test_a_role_that_may_not_connect_now_is_not_told_to_check_its_password(
     facts = {"NAME": SOURCE, "USER": limited, "PASSWORD": PASSWORD, "HOST": str(copies.source_server.socket)}
     with pytest.raises(Failed) as raised:
         Database.from_django("stage", facts).connect()
-    assert str(raised.value).endswith(': FATAL: too many connections for role "limited"')
+    assert str(raised.value).endswith(
+        ': FATAL: too many connections for role "limited": end other sessions there, or open fewer '
+        "connections: --jobs 1"
+    )
 
 
 def test_a_role_that_may_not_be_assumed_is_no_wrong_password(

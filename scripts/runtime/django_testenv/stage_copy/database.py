@@ -48,6 +48,8 @@ _WRONG_ADDRESS = re.compile(
     r"refused|PGSQL\.\d+\" failed: No such file|authentication failed|password supplied|pg_hba\.conf|"
     r"(?:database|role|user) \"[^\"]*\" does not exist|service file|definition of service"
 )
+# Words of a server, role or database that has no connection left.
+_FULL = re.compile(r"too many (?:connections|clients)|connection slots")
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -134,6 +136,8 @@ class Database:
             )
         elif _WRONG_ADDRESS.search(why):
             cure = f': check the address and password in DATABASES["{self.alias}"]'
+        elif _FULL.search(why):
+            cure = ": end other sessions there, or open fewer connections: --jobs 1"
         raise Failed(  # not raised above: it would keep libpq's error as its context
             f'cannot connect to database "{self.name}": {why}{cure}'
         )
