@@ -72,3 +72,26 @@ def test_closing_waits_for_connections_that_are_being_opened() -> None:
     threading.Timer(0.05, may_go.set).start()
     crew.close()
     assert len(closed) == 2
+
+
+@pytest.mark.parametrize("step", ["open", "run"])
+def test_an_interruption_while_threads_are_started_ends_those_that_were(
+    step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[threading.Thread] = []
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        if len(started) == 1:
+            raise KeyboardInterrupt
+        start(thread)
+        started.append(thread)
+
+    crew = crew_of(3)
+    crew.add(1, lambda _: None)
+    crew.add(1, lambda _: None)
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        getattr(crew, step)()
+    crew.close()
+    assert [thread.is_alive() for thread in started] == [False]

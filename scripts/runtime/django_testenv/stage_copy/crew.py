@@ -6,7 +6,7 @@ import contextlib
 import heapq
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -128,13 +128,13 @@ class Crew:
 
     def run(self) -> None:
         """Work until every job is done; raise the first error that a job raised."""
-        self._wait_until_open()
+        _join(self._opening)
         threads = [
             threading.Thread(target=self._work, args=[worker], daemon=True) for worker in self._workers
         ]
-        for thread in threads:
-            thread.start()
         try:
+            for thread in threads:
+                thread.start()
             with self._changed:
                 while (self._jobs or self._busy) and not self._stop.is_set():
                     self._changed.wait(_TICK)
@@ -146,20 +146,15 @@ class Crew:
             if interrupted:
                 for worker in self._workers:
                     worker.cancel()
-            for thread in threads:
-                thread.join()
+            _join(threads)
             self._stop.clear()
         if self._error:
             raise self._error
 
     def close(self) -> None:
-        self._wait_until_open()
+        _join(self._opening)
         for worker in self._workers:
             worker.close()
-
-    def _wait_until_open(self) -> None:
-        for thread in self._opening:
-            thread.join()
 
     def _work(self, worker: Worker) -> None:
         while (job := self._next()) is not None:
@@ -185,3 +180,10 @@ class Crew:
             job = heapq.heappop(self._jobs)
             self._waiting -= job.size
             return job
+
+
+def _join(threads: Iterable[threading.Thread]) -> None:
+    """Wait for the end of threads; an interruption may have come before all were started."""
+    for thread in threads:
+        if thread.is_alive():
+            thread.join()
