@@ -11,9 +11,12 @@ import pytest
 
 from django_testenv.stage_copy import catalogue, personal
 from django_testenv.stage_copy.options import Options
+from django_testenv.stage_copy.problems import Failed
 from tests.runtime.stage_copy import made_people as made
+from tests.runtime.stage_copy.copies import PASSWORD
 
 if TYPE_CHECKING:
+    from django_testenv.stage_copy.database import Connection
     from tests.runtime.stage_copy.copies import Copies
 
 ROWS = 60
@@ -149,3 +152,30 @@ def test_a_source_of_another_encoding_is_looked_at(copies: Copies, encoding: str
 
 def test_no_reason_shows_a_value(found: dict[tuple[str, str], str]) -> None:
     assert not [why for why in found.values() for first, last in made.PAIRS if f"{first} {last}" in why]
+
+
+@pytest.mark.parametrize("allowed", [0, 1, 3])
+def test_tables_are_looked_at_over_as_many_connections_as_staging_allows(
+    copies: Copies, allowed: int
+) -> None:
+    source = f"by_content_at_once{allowed}"
+    copies.make_source(
+        source,
+        *(f"CREATE TABLE doc{n} (value text)" for n in range(9)),
+        *(f"INSERT INTO doc{n} VALUES ('ada{n}@corp.com')" for n in range(9)),
+    )
+    opened: list[Connection] = []
+
+    def connect() -> Connection:
+        if len(opened) == allowed:
+            raise Failed("too many connections for role")
+        opened.append(copies.source_server.connect(source, "reader", PASSWORD))
+        return opened[-1]
+
+    options = Options.read({"jobs": 4}, key="made-up")
+    with copies.source_server.connect(source, "reader", PASSWORD) as connection:
+        tables = catalogue.tables(connection)
+        found = personal.findings(connection, tables, options, connect)
+        assert found == personal.findings(connection, tables, options)
+    assert [one.table for one in found] == [table.qualified for table in tables]
+    assert [one.closed for one in opened] == [True] * allowed

@@ -158,7 +158,7 @@ def test_a_server_without_xml_is_told_before_rows_are_moved(older: Copies, newer
     older.make_source(
         "with_xml",
         "CREATE TABLE letter (id int, body xml, parts xml[])",
-        "CREATE TABLE nothing (body xml)",
+        "CREATE TABLE nothing AS SELECT n, NULL::xml AS body FROM generate_series(1, 9) n",
         "INSERT INTO letter VALUES (1, '<a/>', ARRAY['<b/>'::xml])",
     )
     both, told = Copies(older.source_server, newer.target_server), Told()

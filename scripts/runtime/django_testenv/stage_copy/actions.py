@@ -137,7 +137,7 @@ class Actions:
     def _plan(self, options: Options, flags: dict[str, Any]) -> None:
         (target, suffix), source = _target(), _database("stage").read_only()
         with _server(target) as server, closing(source.connect()) as staging:
-            found = plan.make(staging, server, options)
+            found = plan.make(staging, server, options, source.connect)
             ahead = forecast.make("stage")
             marked = branches.accepts_copy(server, target, suffix)
             copy = self._prepared(target, source, server, options, progress.Lines(self._say))
@@ -274,7 +274,8 @@ class Actions:
         preflight.require_none(staging, server, options)
         if flags["require_mask"]:
             left = catalogue.extensions_to_leave(staging, server)
-            personal.require_rules(staging, catalogue.tables(staging, left), options)
+            tables = catalogue.tables(staging, left)
+            personal.require_rules(staging, tables, options, source.connect)
             large_objects.require_decision(staging, options)
 
 

@@ -71,9 +71,11 @@ class Worker:
                 self._target.cancel_safe(timeout=_CANCEL)
 
     def close(self) -> None:
+        """Close the connections; a job that asks for them opens others."""
         for connection in (self._source, self._target):
             if connection:
                 connection.close()
+        self._source = self._target = None
 
 
 @dataclass(order=True)

@@ -38,9 +38,10 @@ from .crew import Crew, Worker
 from .database import no_timeouts, reason
 from .model import Moved
 from .orphans import Orphans
+from .post_data import PostDataStatements
 from .problems import Failed, Misconfigured
 from .scratch import scratch
-from .streams import FIRST, PostDataStatements, Streams
+from .streams import FIRST, Streams
 
 if TYPE_CHECKING:
     from pathlib import Path

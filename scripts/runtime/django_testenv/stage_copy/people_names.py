@@ -1,11 +1,11 @@
 """Names that many people have, for telling names of people in a sample from other capitalised words.
 
-They are what the statistical offices of some hundred countries report as the most frequent, as
+Most are what the statistical offices of some hundred countries report as the most frequent, as
 collected in popular-names-by-country-dataset (CC0, from Wikipedia's lists of given names and
-surnames), with the most frequent given names of whole populations, not of the newborn alone: US
-Social Security Administration, 1924 to 2023, and the offices of Germany, France, Spain, Italy, the
-Netherlands, Poland, Sweden, Turkey and Brazil. They are in lower case and without accents. Names
-that are words, months, colours or places in English are left out.
+surnames). Those lists have the newborn alone, so common names of older people were added by hand, in
+the languages of the US, Germany, France, Spain, Italy, the Netherlands, Poland, Sweden, Turkey and
+Brazil. All are in lower case and without accents. Names that are words, months, colours or places in
+English are left out.
 """
 
 from __future__ import annotations

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
+from itertools import chain
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import sql
 
 from . import column_types, masking, personal_content, personal_names, personal_tables
-from .problems import Refused
+from .problems import Failed, Refused
 
 if TYPE_CHECKING:
     from .column_types import Types
@@ -40,24 +43,51 @@ class Finding:
         return f"{self.table}.{self.column} ({self.why})"
 
 
-def findings(source: Connection, tables: Iterable[Table], options: Options) -> list[Finding]:
-    """Return the copied columns that look personal and have no rule. Raise psycopg.Error."""
+def findings(
+    source: Connection,
+    tables: Iterable[Table],
+    options: Options,
+    connect: Callable[[], Connection] | None = None,
+) -> list[Finding]:
+    """Return the copied columns that look personal and have no rule.
+
+    `connect` opens further connections, so that several tables are looked at. Raise psycopg.Error.
+    """
     tables = list(tables)
     types = column_types.read(source, tables)
     users = personal_content.users_query(tables)
-    source.execute("SET statement_timeout = 0")
     selections = masking.selections(source, tables, options)
-    masking.prepare(source, options)
-    found: dict[tuple[str, str], Finding] = {}
     sampled: Counter[str] = Counter()
-    for table in tables:
-        selection, name = selections[table.oid], _called(table)
-        if selection.excluded:
-            continue
-        sampled[name] += 1
-        reader = source if sampled[name] <= _PARTITIONS else None
-        for finding in _of_table(reader, table, selection, types, users, options):
-            found.setdefault((name, finding.column), finding)
+
+    def looked_at(table: Table) -> bool:
+        sampled[_called(table)] += 1
+        return sampled[_called(table)] <= _PARTITIONS
+
+    copied = [(one, looked_at(one)) for one in tables if not selections[one.oid].excluded]
+    free: SimpleQueue[Connection] = SimpleQueue()
+
+    def of_table(one: tuple[Table, bool]) -> list[Finding]:
+        table, with_content = one
+        reader = free.get()
+        try:
+            look = reader if with_content else None
+            return _of_table(look, table, selections[table.oid], types, users, options)
+        finally:
+            free.put(reader)
+
+    found: dict[tuple[str, str], Finding] = {}
+    with ExitStack() as stack:
+        readers = [source]
+        with suppress(Failed):  # staging may allow no more
+            while connect and len(readers) < options.jobs:
+                readers.append(stack.enter_context(closing(connect())))
+        for reader in readers:
+            reader.execute("SET statement_timeout = 0")
+            masking.prepare(reader, options)
+            free.put(reader)
+        with ThreadPoolExecutor(len(readers)) as pool:
+            for finding in chain.from_iterable(pool.map(of_table, copied)):
+                found.setdefault((finding.table, finding.column), finding)
     return list(found.values())
 
 
@@ -105,9 +135,14 @@ def _of_table(
     return [Finding(_called(table), column.name, why[column.name]) for column in columns if why[column.name]]
 
 
-def require_rules(source: Connection, tables: Iterable[Table], options: Options) -> None:
+def require_rules(
+    source: Connection,
+    tables: Iterable[Table],
+    options: Options,
+    connect: Callable[[], Connection] | None = None,
+) -> None:
     """Raise Refused if a column that looks personal has no rule."""
-    if missing := findings(source, tables, options):
+    if missing := findings(source, tables, options, connect):
         raise Refused(
             f"--require-mask: {', '.join(map(str, missing))} {'looks' if len(missing) == 1 else 'look'} "
             f"personal and {'has' if len(missing) == 1 else 'have'} no rule: give each one in "

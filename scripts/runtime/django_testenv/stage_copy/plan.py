@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -47,13 +47,18 @@ class Plan:
     disk: int = 0  # bytes, about, that the target's server needs beside what it has; it cannot tell its room
 
 
-def make(staging: Connection, server: Connection, options: Options) -> Plan:
-    """Return the plan of a copy. Raise Misconfigured if the options do not fit the source's tables."""
+def make(
+    staging: Connection, server: Connection, options: Options, connect: Callable[[], Connection] | None = None
+) -> Plan:
+    """Return the plan of a copy; `connect` opens further connections to staging.
+
+    Raise Misconfigured if the options do not fit the source's tables.
+    """
     left = catalogue.extensions_to_leave(staging, server)
     found = catalogue.tables(staging, left)
     selections = masking.selections(staging, found, options)
     engine.require_whole(found, selections, catalogue.references(staging, found))
-    findings = personal.findings(staging, found, options)
+    findings = personal.findings(staging, found, options, connect)
     return Plan(
         [_planned(table, selections[table.oid]) for table in found],
         [f"{one.table}.{one.column}" for one in findings],

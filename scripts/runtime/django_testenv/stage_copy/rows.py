@@ -10,7 +10,8 @@ import select
 from binascii import unhexlify
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from itertools import chain
+from dataclasses import replace
+from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
@@ -46,6 +47,14 @@ class _RuleFailed(Exception):
         self.column, self.row, self.kind = column, row, kind
 
 
+class _Passed(NamedTuple):
+    """The rows that a COPY sent, and the rows and bytes that arrived."""
+
+    sent: int
+    arrived: int
+    moved: int
+
+
 class Pump:
     """Copies pieces from one connection to another, one after the other."""
 
@@ -67,38 +76,53 @@ class Pump:
         """
         failure = None
         try:
-            wanted = steps(piece, selection, self._encoding, text=text)
-            sent, arrived, moved = self.pass_on(wanted, tell, then)
+            passed = self.pass_on(self._steps(piece, selection, text, then), tell)
         except _RuleFailed as error:
             failure = (error.column, error.row, error.kind)
         if failure:  # not raised above: the error would keep the row as its context
             raise _failed(piece, *failure)
-        if sent != arrived:
-            raise Failed(f"{piece.table.qualified}: the source sent {sent} rows, the target took {arrived}")
-        return arrived, moved
+        return _arrived(piece, passed)
 
-    def pass_on(self, wanted: Sequence[Step], tell: Tell, then: bytes = b"") -> tuple[int, int, int]:
-        """Pass what COPYs send to others; return the rows sent, the rows and the bytes that arrived."""
+    def copy_together(self, pieces: Iterable[tuple[Piece, Selection, bool, bytes]]) -> list[tuple[int, int]]:
+        """Copy pieces without calls in one transaction, as `copy` does; return what it would of each.
+
+        Raises psycopg.Error, which may be that of any piece.
+        """
+        wanted = [
+            (piece, self._steps(piece, selection, text, then)) for piece, selection, text, then in pieces
+        ]
+        passed = iter(self.pass_on([step for _, some in wanted for step in some], lambda _: None))
+        return [_arrived(piece, list(islice(passed, len(some)))) for piece, some in wanted]
+
+    def _steps(self, piece: Piece, selection: Selection, text: bool, then: bytes) -> list[Step]:  # noqa: FBT001  as `copy` gets it
+        wanted = steps(piece, selection, self._encoding, text=text)
+        return [*wanted[:-1], replace(wanted[-1], then=then)]
+
+    def pass_on(self, wanted: Sequence[Step], tell: Tell) -> list[_Passed]:
+        """Pass what COPYs send to others."""
         for connection, statements in (
             (self._source, [step.out.as_bytes(self._source_context) for step in wanted]),
-            (self._target, [*(step.into.as_bytes(self._target_context) for step in wanted), then]),
+            (
+                self._target,
+                [part for step in wanted for part in (step.into.as_bytes(self._target_context), step.then)],
+            ),
         ):
             connection.send_query(b"; ".join(statements))  # all before the first answer: each takes a trip
             self._flush(connection)
-        sent = arrived = moved = 0
+        passed = []
         for step in wanted:
             _reach(self._source, pq.ExecStatus.COPY_OUT)
             _reach(self._target, pq.ExecStatus.COPY_IN)
             self._row = 0
-            moved += self._send(step, tell)
+            moved = self._send(step, tell)
             self._target.put_copy_end()
             self._flush(self._target)
             messages = _rows(self._source)
-            sent += self._row if step.calls or step.in_pieces else messages
-            arrived += _rows(self._target)
+            sent = self._row if step.calls or step.in_pieces else messages
+            passed.append(_Passed(sent, _rows(self._target), moved))
         _end(self._source)
         _end(self._target)
-        return sent, arrived, moved
+        return passed
 
     def _send(self, step: Step, tell: Tell) -> int:
         """Read all rows of the source and write them in batches. Return the number of bytes written."""
@@ -243,6 +267,14 @@ class Pump:
             _rows(self._source)  # this raises the server's own error
             raise psycopg.OperationalError("the source broke off")
         return message
+
+
+def _arrived(piece: Piece, passed: Iterable[_Passed]) -> tuple[int, int]:
+    """Return the rows and bytes of a piece. Raise Failed if the ends count different numbers of rows."""
+    sent, arrived, moved = (sum(numbers) for numbers in zip(*passed))
+    if sent != arrived:
+        raise Failed(f"{piece.table.qualified}: the source sent {sent} rows, the target took {arrived}")
+    return arrived, moved
 
 
 def _failed(piece: Piece, column: str, row: int, kind: str) -> Failed:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import psycopg
+from psycopg import sql
 
 from .problems import Failed
 
@@ -33,16 +34,18 @@ def require_able(
             f"its primary, or {_without(names)}"
         )
     columns = [
-        (table.qualified, column.name)
+        (table, column.name)
         for table in copied
         for column in table.columns
         if column.type in _XML and table.pages and column.name not in selections[table.oid].nulled
     ]
-    if columns and not _knows_xml(target):
+    if not columns or _knows_xml(target):
+        return
+    if full := [(table.qualified, name) for table, name in columns if _has_values(source, table, name)]:
         raise Failed(
             "the target's server was built without XML, and takes no value of "
-            f'{", ".join(".".join(one) for one in columns)}: give the columns the rule "null", or '
-            f"{_without(dict.fromkeys(name for name, _ in columns))}"
+            f'{", ".join(".".join(one) for one in full)}: give the columns the rule "null", or '
+            f"{_without(dict.fromkeys(name for name, _ in full))}"
         )
 
 
@@ -57,3 +60,10 @@ def _knows_xml(target: Connection) -> bool:
     except psycopg.errors.FeatureNotSupported:
         return False
     return True
+
+
+def _has_values(source: Connection, table: Table, column: str) -> bool:
+    query = sql.SQL("SELECT FROM ONLY {} WHERE {} IS NOT NULL LIMIT 1").format(
+        sql.Identifier(table.schema, table.name), sql.Identifier(column)
+    )
+    return source.execute(query).fetchone() is not None

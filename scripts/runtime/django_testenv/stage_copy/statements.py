@@ -100,6 +100,7 @@ class Step:
     into: sql.Composable
     calls: Mapping[str, Call] = field(default_factory=dict)
     in_pieces: bool = False
+    then: bytes = b""  # SQL for the target that follows in the same transaction
 
 
 def steps(piece: Piece, selection: Selection, encoding: str, *, text: bool) -> list[Step]:

@@ -7,21 +7,21 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import sql
 
-from . import catalogue, schema
 from .crew import Crew, Worker
 from .database import reason
 from .orphans import NOT_UNIQUE, Orphans, not_unique, unchecked
+from .post_data import Build, Key, PostDataStatements, as_bytes, joined
 from .problems import Failed
 from .rows import Pump
 from .statements import Piece, split
 
 if TYPE_CHECKING:
-    from . import masking
+    from . import catalogue, masking
     from .model import Progress, Table
     from .sampling import Sample
 
@@ -30,50 +30,11 @@ _PIECE = 2048 * 128  # pages of 8 KiB, so 2 GiB; a larger table is moved in piec
 _KEYS = 50  # foreign keys that one transaction adds, which holds their tables' locks
 _SMALL = 8 << 20  # bytes; the indexes of a smaller table are built with its rows, without further round trips
 _CHECKS = 20  # small tables whose keys are checked at once
-
-
-class Build(NamedTuple):
-    """The SQL that builds an index, and the index's size in the source, in bytes."""
-
-    statement: str
-    size: int
+_TINY = 256 << 10  # bytes; several tables that are no larger are moved in one transaction
+_TOGETHER = 16  # tables
 
 
 Job = tuple[int, Callable[[Worker], None], int]  # its weight, its work, and its size in bytes
-Key = tuple[catalogue.Reference, str]  # a foreign key and the SQL that adds it
-
-
-class PostDataStatements:
-    """The SQL of pg_dump's post-data section that reads rows: constraints, indexes and foreign keys by table.
-
-    Only those of ordinary tables are here. Those of partitioned tables are made from their partitions' and
-    need these first, so they are added at the end. So are temporal keys: a server checks them as it adds
-    them, but PostgreSQL 18.6 takes any range that overlaps when it validates one.
-    """
-
-    def __init__(
-        self,
-        entries: Iterable[schema.Entry],
-        built: Iterable[catalogue.Built],
-        references: Iterable[catalogue.Reference],
-        tables: Iterable[Table],
-    ) -> None:
-        copied = {table.oid for table in tables}
-        owners = {number: index for index in built for number in (index.index, index.constraint)}
-        named = {key.oid: key for key in references if key.referenced in copied and not key.temporal}
-        entries = list(entries)
-        building = [entry for entry in entries if entry.is_one_of(owners, owners)]
-        adding = [entry for entry in entries if entry.is_one_of((), named)]
-        self.numbers = {entry.number for entry in (*building, *adding)}
-        self.constraints: dict[int, list[Build]] = defaultdict(list)
-        self.indexes: dict[int, list[Build]] = defaultdict(list)  # the largest first
-        self.keys = [(named[entry.oid], entry.statement) for entry in adding]
-        for entry in building:
-            statements = self.indexes if entry.type == "INDEX" else self.constraints
-            index = owners[entry.oid]
-            statements[index.table].append(Build(entry.statement, index.size))
-        for builds in self.indexes.values():
-            builds.sort(key=lambda build: -build.size)
 
 
 class Streams:
@@ -130,6 +91,7 @@ class Streams:
         for reference, _ in self._keys.values():
             size = self._tables[reference.table].size
             self._weights[reference.referenced] = max(self._weights[reference.referenced], size)
+        tiny: list[Piece] = []
         for table in tables:
             excluded = self._selections[table.oid].excluded
             pieces = [] if excluded else self._pieces(table)
@@ -137,6 +99,9 @@ class Streams:
             self._moving_first += 0 if table.oid in self._callers.columns else len(pieces)
             self._open[table.oid] = len(pieces) or 1
             if table.extension and pieces:
+                continue
+            if self._is_tiny(table) and len(pieces) == 1:
+                tiny += pieces
                 continue
             for piece in pieces:
                 job = (self._weights[table.oid], self._moving(piece), piece.weight)
@@ -146,9 +111,19 @@ class Streams:
                     self._crew.add(*job)
             if not pieces:
                 self._crew.add(self._weights[table.oid], self._nothing_moves(table))
+        tiny.sort(key=lambda piece: -self._weights[piece.table.oid])
+        for start in range(0, len(tiny), _TOGETHER):
+            some = tiny[start : start + _TOGETHER]
+            weight = self._weights[some[0].table.oid]
+            self._crew.add(weight, self._moving_together(some), sum(piece.weight for piece in some))
         if ordered:
             self._crew.add(FIRST, self._moving_of_extensions(ordered))
         self._release()
+
+    def _is_tiny(self, table: Table) -> bool:
+        if table.root or self._selections[table.oid].calls or table.oid in self._callers.columns:
+            return False
+        return table.size <= _TINY and table.oid not in self._sample.cut
 
     def _pieces(self, table: Table) -> list[Piece]:
         if table.oid not in self._sample.cut:
@@ -181,11 +156,41 @@ class Streams:
 
         return move
 
+    def _pump(self, worker: Worker) -> Pump:
+        if worker not in self._pumps:
+            self._pumps[worker] = Pump(worker.source, worker.target, self._crew.stopped)
+        return self._pumps[worker]
+
+    def _moving_together(self, pieces: list[Piece]) -> Callable[[Worker], None]:
+        """Move the rows of tables at once; if that fails, one after the other, to know which one fails."""
+
+        def move(worker: Worker) -> None:
+            thens = [self._built_with(piece) for piece in pieces]
+            for _ in pieces:
+                worker.release_locks()
+            try:
+                moved = self._pump(worker).copy_together([
+                    (piece, self._selections[piece.table.oid], piece.table.oid in self._text, then)
+                    for piece, then in zip(pieces, thens)
+                ])  # fmt: skip
+            except psycopg.Error:
+                if self._crew.stopped():
+                    raise
+                moved = []
+            if not moved:
+                del self._pumps[worker]
+                worker.close()
+                for piece in pieces:
+                    self._moving(piece)(worker)
+            for piece, then, (rows, size) in zip(pieces, thens, moved):
+                self._progress.advance(amount=piece.weight, rows=rows)
+                self._moved(piece.table, rows, size, is_built=bool(then))
+
+        return move
+
     def _moving(self, piece: Piece) -> Callable[[Worker], None]:
         def move(worker: Worker) -> None:
-            pump = self._pumps.get(worker)
-            if pump is None:
-                pump = self._pumps[worker] = Pump(worker.source, worker.target, self._crew.stopped)
+            pump = self._pump(worker)
             counted = 0
 
             def tell(size: int) -> None:
@@ -219,7 +224,7 @@ class Streams:
             return b""
         if self._is_built_last(table):
             return b""
-        return _joined([*self._post_data.constraints[table.oid], *self._post_data.indexes[table.oid]])
+        return joined([*self._post_data.constraints[table.oid], *self._post_data.indexes[table.oid]])
 
     def _parts(self, piece: Piece) -> Iterator[Piece]:
         """Yield the piece, or of a table that a sample cuts the chosen rows."""
@@ -296,7 +301,7 @@ class Streams:
         free = self._crew.free(sum(build.size for build in builds))
         processes = f"SET LOCAL max_parallel_maintenance_workers = {free}; "
         try:
-            worker.target.execute(processes.encode() + _joined(builds))
+            worker.target.execute(processes.encode() + joined(builds))
         except NOT_UNIQUE as error:
             why = reason(error)
         else:
@@ -337,7 +342,7 @@ class Streams:
                 for start in range(0, len(due), _KEYS):
                     some = due[start : start + _KEYS]
                     adding = [unchecked(text) if key.valid else text for key, text in some]
-                    worker.target.execute(_bytes(adding))
+                    worker.target.execute(as_bytes(adding))
             with self._lock:
                 for key, _ in due:
                     self._under_way.remove(key)
@@ -390,11 +395,3 @@ class Streams:
             if is_last:
                 self._open[table.oid] = then
             return is_last
-
-
-def _joined(builds: Iterable[Build]) -> bytes:
-    return _bytes(build.statement for build in builds)
-
-
-def _bytes(statements: Iterable[str]) -> bytes:
-    return "".join(statements).encode("utf-8", "surrogateescape")
