@@ -54,6 +54,10 @@ class Copies:
         facts = {"NAME": name, "USER": role, "PASSWORD": PASSWORD, **server.entry}
         return Database.from_django("stage" if reader else "default", facts)
 
+    def has_source(self, name: str) -> bool:
+        query = f"SELECT FROM pg_database WHERE datname = '{name}'"
+        return bool(self.rows(self.source_server, "postgres", query))
+
     def make_source(self, name: str, *statements: str) -> None:
         """Make a database of the owner's that the reader may read."""
         with self.source_server.connect(role="owner", password=PASSWORD) as connection:

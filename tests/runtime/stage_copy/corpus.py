@@ -13,6 +13,7 @@ import string
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import psycopg
 from psycopg import sql
 
 from tests.runtime.stage_copy import made_people
@@ -232,10 +233,11 @@ def _wrapped(make: Maker, value: str, type_: str) -> object:
     return value
 
 
-def create(connection: object, make: Maker, made: list[Made]) -> dict[tuple[str, str], Made]:
+def create(
+    connection: psycopg.Connection[tuple[object, ...]], make: Maker, made: list[Made]
+) -> dict[tuple[str, str], Made]:
     """Make tables of ten columns each, and Django's users; the columns by table and name."""
-    run = connection.execute  # type: ignore[attr-defined]
-    cursor = connection.cursor()  # type: ignore[attr-defined]
+    run, cursor = connection.execute, connection.cursor()
     run(
         "CREATE TABLE auth_user (id int PRIMARY KEY, username text, first_name text, last_name text, "
         "email text, password text)"

@@ -81,9 +81,7 @@ def test_generated_columns_and_indexes_get_what_their_functions_read_in_other_ta
 ) -> None:
     """Such a function is called immutable and is not; pg_dump gets it right if that table comes first."""
     source = "checks_rates"
-    if not copies.rows(
-        copies.source_server, "postgres", f"SELECT FROM pg_database WHERE datname = '{source}'"
-    ):
+    if not copies.has_source(source):
         copies.make_source(
             source,
             "CREATE TABLE a_rate (kind int PRIMARY KEY, rate int)",

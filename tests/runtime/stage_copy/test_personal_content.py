@@ -1,4 +1,4 @@
-"""What a sample shows: names of people, postal addresses, national numbers, births, profiles and secrets."""
+"""Test what a sample shows: names of people, addresses, national numbers, births, profiles and secrets."""
 
 from __future__ import annotations
 

@@ -237,9 +237,7 @@ def test_what_only_needs_a_skipped_object_is_listed_as_well(
     copies: Copies, skip: str, left: list[str]
 ) -> None:
     source = "skips_kinds"
-    if not copies.rows(
-        copies.source_server, "postgres", f"SELECT FROM pg_database WHERE datname = '{source}'"
-    ):
+    if not copies.has_source(source):
         copies.make_source(
             source,
             "CREATE EXTENSION citext",

@@ -40,7 +40,7 @@ def use_tools(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 def fill(server: PostgresServer) -> dict[str, object]:
     """Make the source with the features that both versions have; return its content."""
     here = Copies(server, server)
-    if not here.rows(server, "postgres", f"SELECT 1 FROM pg_database WHERE datname = '{NAME}'"):
+    if not here.has_source(NAME):
         with server.connect(role="owner", password=PASSWORD) as connection:
             connection.execute(f"CREATE DATABASE {NAME}".encode())
         with server.connect(NAME, "owner", PASSWORD) as connection:

@@ -47,15 +47,10 @@ class Worker:
         self._target = self._target or self._open_target()
         return self._target
 
-    def open_source(self) -> None:
-        """Open it; where that fails, the job that asks for it says why."""
+    def try_to_open(self, end: str) -> None:
+        """Open the "source" or the "target"; where that fails, the job that asks for it says why."""
         with contextlib.suppress(psycopg.Error, Failed):
-            self.source  # noqa: B018  a property that opens
-
-    def open_target(self) -> None:
-        """Open it; where that fails, the job that asks for it says why."""
-        with contextlib.suppress(psycopg.Error, Failed):
-            self.target  # noqa: B018  a property that opens
+            getattr(self, end)
 
     def release_locks(self) -> None:
         """Count a table; after some of them end the source's transaction, which holds their locks."""
@@ -106,9 +101,9 @@ class Crew:
     def open(self) -> None:
         """Open the connections in threads, while others work: each takes many round trips."""
         self._opening = [
-            threading.Thread(target=open_end, daemon=True)
+            threading.Thread(target=worker.try_to_open, args=[end], daemon=True)
             for worker in self._workers
-            for open_end in (worker.open_source, worker.open_target)
+            for end in ("source", "target")
         ]
         for thread in self._opening:
             thread.start()

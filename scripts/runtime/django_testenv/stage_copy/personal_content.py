@@ -97,7 +97,7 @@ _PART = r'"((?:[^"\\]|\\.)*)"(\s*(?::|=>))?|(\d{12,19})'  # of a document: a tex
 
 @dataclass(frozen=True)
 class Subject:
-    """What is known of a table before its content is looked at."""
+    """Hold what is known of a table before its content is looked at."""
 
     types: Types
     users: sql.Composable | None  # what `users_query` returns
